@@ -1,0 +1,20 @@
+//! What is true of eSIM profiles: identifiers, states, the one table of rules, and time as a value.
+//!
+//! Pure: no I/O, no async runtime, no clock or randomness of its own, no serialisation. How things are
+//! spelled on the wire is `reveille-wire`'s, how they are kept is `reveille-store`'s.
+
+pub mod clock;
+mod ids;
+mod profile;
+mod refusal;
+mod request;
+mod retry;
+mod rules;
+
+pub use clock::{Clock, Timestamp};
+pub use ids::{AccountName, Eid, Iccid, Imei, Imsi, InvalidIdentifier, Msisdn, RequestId};
+pub use profile::{EndState, Network, Profile, ProfileState, ProfileStatus, Role, SuspendedBy};
+pub use refusal::{Fate, Refusal};
+pub use request::{Action, Fault, OperationId, Outcome, Position};
+pub use retry::{Backoff, Schedule};
+pub use rules::{Change, decide};

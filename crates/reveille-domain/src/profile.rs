@@ -1,0 +1,118 @@
+//! A profile: one subscription on an eUICC, with its state on two axes and its role.
+
+use crate::{Eid, Iccid, Imei, Imsi, Msisdn};
+
+/// The network that a profile belongs to; each is served by one carrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Network {
+    /// Verizon US: the lead profile, present from manufacture.
+    VerizonUs,
+    /// A local carrier abroad, downloaded to the card.
+    Global,
+}
+
+impl Network {
+    /// Every network, for whoever must look at each.
+    pub const ALL: [Self; 2] = [Self::VerizonUs, Self::Global];
+
+    /// `verizon-us` or `global`, as in the configuration, the fleet file and the metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::VerizonUs => "verizon-us",
+            Self::Global => "global",
+        }
+    }
+
+    /// The network of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|network| network.name() == name)
+    }
+}
+
+/// What a profile is on its eUICC. Source: contract §8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The Verizon US profile.
+    Lead,
+    /// A downloaded Global profile.
+    Local,
+    /// A boot profile that is neither (contract §12 Q25).
+    Default,
+}
+
+/// Why a profile is suspended: device_resume lifts only what device_suspend laid. Source: contract §8 (a).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SuspendedBy {
+    /// Suspended on its own.
+    Profile,
+    /// Suspended with its whole device.
+    Device,
+}
+
+/// The service state of a profile. Source: contract §8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProfileState {
+    /// Known, never activated.
+    PreActive,
+    /// Has service, as far as its status on the card allows.
+    Active,
+    /// No service, still billed.
+    Suspended(SuspendedBy),
+    /// Out of service.
+    Deactive,
+}
+
+/// The status of a profile on the card. Source: contract §5.3 and §8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProfileStatus {
+    /// Ready for a download.
+    NotDownloaded,
+    /// On the card, never enabled.
+    DownloadDisable,
+    /// Downloaded and enabled by the same call.
+    DownloadEnable,
+    /// Enabled.
+    Enable,
+    /// Was enabled, now disabled.
+    Disable,
+    /// Deleted from the card.
+    Delete,
+    /// Not known.
+    Unknown,
+}
+
+/// One profile as it is recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// The profile itself.
+    pub iccid: Iccid,
+    /// The eUICC that it is on.
+    pub eid: Eid,
+    /// The device that the eUICC is in.
+    pub imei: Option<Imei>,
+    /// Its phone number.
+    pub msisdn: Option<Msisdn>,
+    /// What its network knows it by.
+    pub imsi: Option<Imsi>,
+    /// The network it belongs to.
+    pub network: Network,
+    /// What it is on its eUICC.
+    pub role: Role,
+    /// Its recorded service state.
+    pub state: ProfileState,
+    /// Its recorded status on the card.
+    pub status: ProfileStatus,
+    /// The service plan that it is on.
+    pub service_plan: Option<Box<str>>,
+    /// An operation on it was given up unsettled: the network may differ from the record.
+    pub in_doubt: bool,
+}
+
+/// How a profile shall be on its network: an operation states an end, so that repeating it is safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndState {
+    /// The profile shall have network access.
+    InService,
+    /// The profile shall have none, and keep its subscription.
+    Suspended,
+}
