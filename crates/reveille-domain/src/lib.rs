@@ -15,6 +15,6 @@ pub use clock::{Clock, Timestamp};
 pub use ids::{AccountName, Eid, Iccid, Imei, Imsi, InvalidIdentifier, Msisdn, RequestId};
 pub use profile::{EndState, Network, Profile, ProfileState, ProfileStatus, Role, SuspendedBy};
 pub use refusal::{Fate, Refusal};
-pub use request::{Action, Fault, OperationId, Outcome, Position};
+pub use request::{Action, Fault, LeftAs, OperationId, Position, Told};
 pub use retry::{Backoff, Schedule};
 pub use rules::{Change, decide};

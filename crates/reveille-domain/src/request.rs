@@ -1,6 +1,6 @@
 //! What a request asks for, and how each of its subrequests ends.
 
-use crate::RequestId;
+use crate::{Eid, Iccid, Imei, Msisdn, ProfileState, ProfileStatus, RequestId, Role};
 use std::fmt;
 
 /// What one request does to each of its targets.
@@ -46,15 +46,6 @@ impl fmt::Display for OperationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.request, self.number)
     }
-}
-
-/// How a subrequest ended. Final.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// What was asked for is so.
-    Succeeded,
-    /// It is not, and why.
-    Failed(Fault),
 }
 
 /// Why a subrequest failed; told by its callback.
@@ -120,6 +111,32 @@ impl Fault {
             _ => return None,
         })
     }
+}
+
+/// What a callback says of one outcome: frozen with it, whatever becomes of the profile later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The profile, as the request named it.
+    pub iccid: Iccid,
+    /// The eUICC that it was on, where the inventory knew.
+    pub eid: Option<Eid>,
+    /// The device that the eUICC was in, where the inventory knew.
+    pub imei: Option<Imei>,
+    /// Its phone number, where the inventory knew.
+    pub msisdn: Option<Msisdn>,
+    /// How the profile was left, or why it was left alone.
+    pub result: Result<LeftAs, Fault>,
+}
+
+/// How a succeeded subrequest left its profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftAs {
+    /// Its service state.
+    pub state: ProfileState,
+    /// Its status on the card.
+    pub status: ProfileStatus,
+    /// Its role on the eUICC.
+    pub role: Role,
 }
 
 #[cfg(test)]

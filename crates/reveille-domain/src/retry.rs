@@ -38,7 +38,8 @@ pub struct Backoff {
 impl Backoff {
     /// The delay after the try of that ordinal (from 1), shortened by up to half by `random`.
     pub fn delay_after(&self, attempt: u32, random: u64) -> Duration {
-        let doubled = self.first.saturating_mul(1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX));
+        let doubled =
+            self.first.saturating_mul(1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX));
         let full = doubled.min(self.longest);
         let part = u32::try_from(random % 512).unwrap_or(0);
         full - full / 1024 * part
