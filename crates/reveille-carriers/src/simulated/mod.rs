@@ -1,0 +1,193 @@
+//! A network in this process: profiles with a state of their own, latency, and trouble on request.
+//!
+//! The stand-in where no real network is at hand. What it does to a profile follows from the script, from the
+//! reserved ICCIDs or from chance; chance follows from a seed, so that thread timing changes no reply. All of
+//! it lives in memory; `docs/simulated-network.md` tells users what that means.
+//!
+//! An operation takes effect when it arrives, and its reply travels for the latency. A call that is dropped
+//! on the way has therefore been carried out unheard, which is the harder case for the caller.
+
+mod behaviour;
+mod chance;
+mod config;
+mod memory;
+mod script;
+#[cfg(test)]
+mod tests;
+
+pub use behaviour::{Behaviour, UnknownBehaviour};
+pub use config::{InvalidSimulatedConfig, SimulatedConfig};
+pub use script::{RESERVED_PREFIX, ScriptEntry};
+
+use crate::{Carrier, Operation, Replies, Reply};
+use async_trait::async_trait;
+use behaviour::Step;
+use memory::{Memory, Past};
+use reveille_domain::{Clock, EndState, Iccid, OperationId, Timestamp};
+use script::Manner;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long the answer of [`Behaviour::Slow`] takes, in place of the configured latency.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// What a rejection says; it reaches the customer in the callback.
+const REFUSED: &str = "Refused by the simulated network";
+
+/// The simulated network of one carrier. Safe to share: calls wait for each other only while they look
+/// something up, never for latency.
+pub struct Simulated {
+    config: SimulatedConfig,
+    clock: Arc<dyn Clock>,
+    memory: Mutex<Memory>,
+}
+
+/// What a batch has come to: replies in the order of their time, and whether one of them never comes.
+struct Batch {
+    answers: Vec<Answer>,
+    hangs: bool,
+}
+
+/// A reply under way. With `forgets`, its operation is over once it has been told.
+struct Answer {
+    at: Timestamp,
+    id: OperationId,
+    reply: Reply,
+    forgets: Option<u64>,
+}
+
+impl Simulated {
+    /// A network that has not seen a profile yet. [`SimulatedConfig::check`] is the caller's to call; an
+    /// unchecked configuration does no harm, but some of it may have no effect.
+    pub fn new(config: SimulatedConfig, clock: Arc<dyn Clock>) -> Self {
+        let memory = Mutex::new(Memory::new(&config));
+        Self { config, clock, memory }
+    }
+
+    /// How a profile is on this network; `None` until an operation on it was carried out.
+    pub fn state_of(&self, iccid: &Iccid) -> Option<EndState> {
+        self.memory().state_of(memory::profile_key(iccid))
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out what is to be carried out, all at once, and says when who shall hear what.
+    fn perform(&self, operations: &[Operation], arrived: Timestamp) -> Batch {
+        let mut batch = Batch { answers: Vec::with_capacity(operations.len()), hangs: false };
+        let mut memory = self.memory();
+        for operation in operations {
+            self.perform_one(operation, arrived, &mut memory, &mut batch);
+        }
+        drop(memory);
+        batch.answers.sort_by_key(|answer| answer.at); // stable: the first of two replies stays the first
+        batch
+    }
+
+    fn perform_one(&self, operation: &Operation, arrived: Timestamp, memory: &mut Memory, batch: &mut Batch) {
+        let profile = memory::profile_key(&operation.iccid);
+        let key = chance::draw(self.config.seed, (operation.id, profile));
+        let past = memory.past_of(key, &operation.iccid);
+        let step = self.step(operation.id, past);
+        let at = arrived.plus(self.delay(operation.id, past, step));
+        let forgets = if step.settles() && at == arrived {
+            memory.forget(key); // told before anything can cut it off
+            None
+        } else {
+            memory.remember(key, past.with_one_more());
+            step.settles().then_some(key)
+        };
+        let replies = replies_to(step, || memory.carry_out(profile, operation.end_state));
+        let answer = |reply| Answer { at, id: operation.id, reply, forgets };
+        batch.answers.extend(replies.into_iter().flatten().map(answer));
+        batch.hangs |= step == Step::Hang;
+    }
+
+    fn step(&self, id: OperationId, past: Past) -> Step {
+        match past.manner {
+            Manner::Scripted(behaviour) => behaviour.step(past.tries),
+            Manner::ByChance => chance::step(&self.config, id, past.tries),
+        }
+    }
+
+    fn delay(&self, id: OperationId, past: Past, step: Step) -> Duration {
+        match step {
+            Step::CarryOutSlowly => SLOW,
+            _ => self.config.latency.saturating_add(chance::jitter(&self.config, id, past.tries)),
+        }
+    }
+
+    /// Sends each reply at its time, all from this one future, until nobody listens.
+    async fn tell(&self, batch: Batch, arrived: Timestamp, replies: &Replies) {
+        let mut now = arrived;
+        let mut answers = batch.answers.into_iter().peekable();
+        while let Some(next) = answers.peek() {
+            if next.at > now {
+                self.clock.sleep_until(next.at).await;
+                now = self.clock.now();
+            }
+            let mut over = Vec::new();
+            while let Some(answer) = answers.next_if(|answer| answer.at <= now) {
+                if replies.send((answer.id, answer.reply)).is_err() {
+                    return;
+                }
+                over.extend(answer.forgets);
+            }
+            self.forget(&over);
+        }
+        if batch.hangs {
+            replies.closed().await;
+        }
+    }
+
+    fn forget(&self, over: &[u64]) {
+        if over.is_empty() {
+            return;
+        }
+        let mut memory = self.memory();
+        for &key in over {
+            memory.forget(key);
+        }
+    }
+}
+
+#[async_trait]
+impl Carrier for Simulated {
+    fn kind(&self) -> &'static str {
+        "simulated"
+    }
+
+    async fn apply(&self, operations: Vec<Operation>, replies: Replies) {
+        let arrived = self.clock.now();
+        let batch = self.perform(&operations, arrived);
+        self.tell(batch, arrived, &replies).await;
+    }
+}
+
+/// What a step says, in this order; carries the operation out where the step does.
+fn replies_to(step: Step, carry_out: impl FnOnce() -> Reply) -> [Option<Reply>; 2] {
+    match step {
+        Step::CarryOut | Step::CarryOutSlowly => [Some(carry_out()), None],
+        Step::CarryOutUnanswered => {
+            carry_out();
+            [None, None]
+        }
+        Step::CarryOutAndAnswerTwice => {
+            let reply = carry_out();
+            [Some(reply.clone()), Some(reply)]
+        }
+        Step::CarryOutAndContradict => [Some(carry_out()), Some(rejected())],
+        Step::ClaimAlreadySo => {
+            carry_out();
+            [Some(Reply::AlreadySo), None]
+        }
+        Step::Reject => [Some(rejected()), None],
+        Step::Postpone { after } => [Some(Reply::RetryLater { after }), None],
+        Step::Lose | Step::Hang => [None, None],
+    }
+}
+
+fn rejected() -> Reply {
+    Reply::Rejected { reason: REFUSED.into() }
+}

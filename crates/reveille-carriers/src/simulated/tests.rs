@@ -1,0 +1,514 @@
+//! The simulated network under a clock that tests move by hand: nobody sleeps.
+
+use super::*;
+use crate::conformance::{self, Bench, Subscription};
+use reveille_domain::RequestId;
+use reveille_domain::clock::ManualClock;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc;
+
+/// A network and its clock, with what it takes to talk to it in one line.
+struct Net {
+    carrier: Arc<Simulated>,
+    clock: ManualClock,
+    last: AtomicU64,
+}
+
+/// One operation on one profile, that a test drives as often as it likes.
+struct Driven<'a> {
+    net: &'a Net,
+    operation: Operation,
+}
+
+impl Net {
+    fn new(config: SimulatedConfig) -> Self {
+        config.check().unwrap();
+        let clock = ManualClock::new(Timestamp(1_700_000_000_000));
+        let carrier = Arc::new(Simulated::new(config, Arc::new(clock.clone())));
+        Self { carrier, clock, last: AtomicU64::new(1) }
+    }
+
+    fn scripted() -> Self {
+        Self::new(SimulatedConfig { scripted: true, ..SimulatedConfig::default() })
+    }
+
+    /// A resume of that profile, under an id of its own.
+    fn resume(&self, iccid: &str) -> Driven<'_> {
+        self.operation(iccid, EndState::InService)
+    }
+
+    fn operation(&self, iccid: &str, end_state: EndState) -> Driven<'_> {
+        let operation = operation(self.request_id(), 1, iccid, end_state);
+        Driven { net: self, operation }
+    }
+
+    fn state_of(&self, iccid: &str) -> Option<EndState> {
+        self.carrier.state_of(&iccid.parse().unwrap())
+    }
+
+    /// All replies of one call, with the milliseconds that each took; the clock jumps to whatever is awaited.
+    async fn call(&self, operations: Vec<Operation>) -> Vec<(OperationId, Reply, i64)> {
+        let began = self.clock.now();
+        let (sender, mut replies) = mpsc::unbounded_channel();
+        let listen = async {
+            let mut told = Vec::new();
+            while let Some((id, reply)) = replies.recv().await {
+                told.push((id, reply, self.clock.now().0 - began.0));
+            }
+            told
+        };
+        let both = async { tokio::join!(listen, self.carrier.apply(operations, sender)).0 };
+        self.driving(both).await
+    }
+
+    /// Runs `future`, and moves the clock to the next instant awaited whenever nothing else is to be done.
+    async fn driving<T>(&self, future: impl Future<Output = T>) -> T {
+        let mut future = std::pin::pin!(future);
+        loop {
+            tokio::select! {
+                biased;
+                output = &mut future => return output,
+                () = tokio::task::yield_now() => {}
+            }
+            if let Some(at) = self.clock.next_wake() {
+                self.clock.move_to(at);
+            }
+        }
+    }
+}
+
+impl Driven<'_> {
+    /// What one try is told.
+    async fn told(&self) -> Vec<Reply> {
+        let told = self.net.call(vec![self.operation.clone()]).await;
+        told.into_iter().inspect(|said| assert_eq!(said.0, self.operation.id)).map(|said| said.1).collect()
+    }
+}
+
+#[async_trait]
+impl Bench for Net {
+    fn carrier(&self) -> Arc<dyn Carrier> {
+        self.carrier.clone()
+    }
+
+    fn request_id(&self) -> RequestId {
+        RequestId::from_random(self.last.fetch_add(1, Ordering::Relaxed).into())
+    }
+
+    async fn fresh(&self, count: usize) -> Vec<Subscription> {
+        let subscription = |number: u64| Subscription {
+            iccid: format!("89148{number:015}").parse().unwrap(),
+            eid: format!("{number:032}").parse().unwrap(),
+            imsi: None,
+            msisdn: None,
+        };
+        let numbers = std::iter::repeat_with(|| self.last.fetch_add(1, Ordering::Relaxed));
+        numbers.take(count).map(subscription).collect()
+    }
+
+    async fn state_of(&self, iccid: &Iccid) -> Option<EndState> {
+        self.carrier.state_of(iccid)
+    }
+}
+
+fn operation(request: RequestId, number: u32, iccid: &str, end_state: EndState) -> Operation {
+    Operation {
+        id: OperationId { request, number },
+        iccid: iccid.parse().unwrap(),
+        eid: format!("{number:032}").parse().unwrap(),
+        imsi: None,
+        msisdn: None,
+        end_state,
+    }
+}
+
+/// The same `count` resumes for every network: what differs is the network's.
+fn resumes(count: u32) -> Vec<Operation> {
+    let request = RequestId::from_random(7);
+    let resume = |number| operation(request, number, &format!("89148{number:015}"), EndState::InService);
+    (1..=count).map(resume).collect()
+}
+
+const IN_SERVICE: Option<EndState> = Some(EndState::InService);
+const RETRY: Reply = Reply::RetryLater { after: None };
+
+/// A profile of the reserved prefix with that code.
+fn reserved(code: &str) -> String {
+    format!("890000{code}000000000001")
+}
+
+#[tokio::test]
+async fn a_profile_is_done_once_and_then_already_so() {
+    let net = Net::new(SimulatedConfig::default());
+    let iccid = "89148000000800139708";
+    assert_eq!(net.state_of(iccid), None);
+    let resume = net.resume(iccid);
+    assert_eq!(resume.told().await, [Reply::Done]);
+    assert_eq!(resume.told().await, [Reply::AlreadySo]);
+    assert_eq!(net.resume(iccid).told().await, [Reply::AlreadySo]);
+    assert_eq!(net.operation(iccid, EndState::Suspended).told().await, [Reply::Done]);
+    assert_eq!(net.state_of(iccid), Some(EndState::Suspended));
+    assert_eq!(net.carrier.kind(), "simulated");
+}
+
+#[tokio::test]
+async fn code_00_is_done() {
+    let net = Net::scripted();
+    assert_eq!(net.resume(&reserved("00")).told().await, [Reply::Done]);
+    assert_eq!(net.state_of(&reserved("00")), IN_SERVICE);
+}
+
+#[tokio::test]
+async fn code_01_is_rejected_at_each_try_and_not_carried_out() {
+    let net = Net::scripted();
+    let resume = net.resume(&reserved("01"));
+    assert_eq!(resume.told().await, [rejected()]);
+    assert_eq!(resume.told().await, [rejected()]);
+    assert_eq!(net.state_of(&reserved("01")), None);
+}
+
+#[tokio::test]
+async fn code_02_is_done_at_the_third_try_of_each_operation() {
+    let net = Net::scripted();
+    for settled in [Reply::Done, Reply::AlreadySo] {
+        let resume = net.resume(&reserved("02"));
+        assert_eq!(resume.told().await, [RETRY]);
+        assert_eq!(resume.told().await, [RETRY]);
+        assert_eq!(resume.told().await, [settled]);
+    }
+}
+
+#[tokio::test]
+async fn code_03_is_carried_out_unheard_and_then_already_so() {
+    let net = Net::scripted();
+    let resume = net.resume(&reserved("03"));
+    assert_eq!(resume.told().await, []);
+    assert_eq!(net.state_of(&reserved("03")), IN_SERVICE);
+    assert_eq!(resume.told().await, [Reply::AlreadySo]);
+}
+
+#[tokio::test]
+async fn code_04_is_lost_and_then_done() {
+    let net = Net::scripted();
+    let resume = net.resume(&reserved("04"));
+    assert_eq!(resume.told().await, []);
+    assert_eq!(net.state_of(&reserved("04")), None);
+    assert_eq!(resume.told().await, [Reply::Done]);
+}
+
+#[tokio::test]
+async fn code_05_keeps_the_call_open_and_holds_no_other_up() {
+    let net = Net::scripted();
+    let silent = operation(net.request_id(), 1, &reserved("05"), EndState::InService);
+    let other = operation(net.request_id(), 2, &reserved("00"), EndState::InService);
+    for settled in [Reply::Done, Reply::AlreadySo] {
+        let (sender, mut replies) = mpsc::unbounded_channel();
+        let mut call = std::pin::pin!(net.carrier.apply(vec![silent.clone(), other.clone()], sender));
+        tokio::select! {
+            biased;
+            () = &mut call => panic!("a network that never answers ended the call"),
+            told = replies.recv() => assert_eq!(told, Some((other.id, settled))),
+        }
+        drop(replies);
+        call.await; // nobody listens any more
+    }
+    assert_eq!(net.state_of(&reserved("05")), None);
+}
+
+#[tokio::test]
+async fn code_06_is_already_so_from_the_first_try() {
+    let net = Net::scripted();
+    assert_eq!(net.resume(&reserved("06")).told().await, [Reply::AlreadySo]);
+    assert_eq!(net.state_of(&reserved("06")), IN_SERVICE);
+}
+
+#[tokio::test]
+async fn code_07_is_answered_after_five_seconds_and_holds_no_other_up() {
+    let net = Net::scripted();
+    let request = net.request_id();
+    let slow = operation(request, 1, &reserved("07"), EndState::InService);
+    let fast = operation(request, 2, &reserved("00"), EndState::InService);
+    let told = net.call(vec![slow.clone(), fast.clone()]).await;
+    assert_eq!(told, [(fast.id, Reply::Done, 0), (slow.id, Reply::Done, 5_000)]);
+}
+
+#[tokio::test]
+async fn code_08_is_told_to_retry_for_ever() {
+    let net = Net::scripted();
+    let resume = net.resume(&reserved("08"));
+    for _ in 0..20 {
+        assert_eq!(resume.told().await, [RETRY]);
+    }
+    assert_eq!(net.state_of(&reserved("08")), None);
+}
+
+#[tokio::test]
+async fn code_09_is_told_the_same_twice() {
+    let net = Net::scripted();
+    assert_eq!(net.resume(&reserved("09")).told().await, [Reply::Done, Reply::Done]);
+}
+
+#[tokio::test]
+async fn code_10_is_rejected_after_a_retry() {
+    let net = Net::scripted();
+    let resume = net.resume(&reserved("10"));
+    assert_eq!(resume.told().await, [RETRY]);
+    assert_eq!(resume.told().await, [rejected()]);
+    assert_eq!(net.state_of(&reserved("10")), None);
+}
+
+#[tokio::test]
+async fn code_11_is_done_after_a_retry_with_a_hint() {
+    let net = Net::scripted();
+    let resume = net.resume(&reserved("11"));
+    assert_eq!(resume.told().await, [Reply::RetryLater { after: Some(Duration::from_secs(1)) }]);
+    assert_eq!(resume.told().await, [Reply::Done]);
+}
+
+#[tokio::test]
+async fn code_12_is_done_and_then_said_to_be_rejected() {
+    let latency = Duration::from_millis(20);
+    let net = Net::new(SimulatedConfig { scripted: true, latency, ..SimulatedConfig::default() });
+    assert_eq!(net.resume(&reserved("12")).told().await, [Reply::Done, rejected()]);
+    assert_eq!(net.state_of(&reserved("12")), IN_SERVICE);
+}
+
+#[tokio::test]
+async fn an_unlisted_code_is_done() {
+    let net = Net::scripted();
+    for code in ["13", "99"] {
+        assert_eq!(net.resume(&reserved(code)).told().await, [Reply::Done]);
+    }
+}
+
+#[tokio::test]
+async fn reserved_iccids_mean_nothing_unless_scripted() {
+    let net = Net::new(SimulatedConfig::default());
+    assert_eq!(net.resume(&reserved("01")).told().await, [Reply::Done]);
+}
+
+#[tokio::test]
+async fn reserved_iccids_are_spared_from_chance() {
+    let net =
+        Net::new(SimulatedConfig { scripted: true, rejected_per_mille: 1000, ..SimulatedConfig::default() });
+    assert_eq!(net.resume(&reserved("00")).told().await, [Reply::Done]);
+    assert_eq!(net.resume("89148000000800139708").told().await, [rejected()]);
+}
+
+#[test]
+fn every_behaviour_is_read_by_its_name() {
+    for behaviour in Behaviour::ALL {
+        assert_eq!(behaviour.name().parse(), Ok(behaviour));
+    }
+    let told = "retry-thrice".parse::<Behaviour>().unwrap_err().to_string();
+    assert!(
+        told.starts_with("there is no behaviour \"retry-thrice\"; it is one of always-done, rejected, "),
+        "{told}"
+    );
+    assert!(Behaviour::ALL.iter().all(|behaviour| told.contains(behaviour.name())));
+}
+
+fn entry(iccid_prefix: &str, behaviour: &str, times: Option<u32>) -> ScriptEntry {
+    ScriptEntry { iccid_prefix: iccid_prefix.into(), behaviour: behaviour.parse().unwrap(), times }
+}
+
+#[tokio::test]
+async fn a_configured_script_decides_by_the_first_entry_that_fits_and_before_the_reserved_prefix() {
+    let script = vec![
+        entry("891481", "rejected", None),
+        entry("89148", "always-already-so", None),
+        entry("89000001", "always-done", None),
+    ];
+    let net = Net::new(SimulatedConfig { scripted: true, script, ..SimulatedConfig::default() });
+    assert_eq!(net.resume("89148100000000000001").told().await, [rejected()]);
+    assert_eq!(net.resume("89148200000000000001").told().await, [Reply::AlreadySo]);
+    assert_eq!(net.resume(&reserved("01")).told().await, [Reply::Done]);
+    assert_eq!(net.resume("89880000000000000001").told().await, [Reply::Done]);
+}
+
+#[tokio::test]
+async fn an_entry_applies_to_as_many_operations_as_it_says_however_often_each_is_tried() {
+    let script = vec![entry("89", "retry-twice", Some(2)), entry("89148", "rejected", Some(1))];
+    let net = Net::new(SimulatedConfig { script, ..SimulatedConfig::default() });
+    let (one, two, three, four) = (
+        net.resume("89148000000000000001"),
+        net.resume("89148000000000000002"),
+        net.resume("89148000000000000003"),
+        net.resume("89148000000000000004"),
+    );
+    for resume in [&one, &two, &one, &two] {
+        assert_eq!(resume.told().await, [RETRY]);
+    }
+    assert_eq!(three.told().await, [rejected()]);
+    assert_eq!(four.told().await, [Reply::Done]);
+    assert_eq!(one.told().await, [Reply::Done]);
+    assert_eq!(two.told().await, [Reply::Done]);
+}
+
+#[tokio::test]
+async fn an_unanswered_operation_uses_up_one_time_only() {
+    let script = vec![entry("", "unanswered-then-done", Some(1))];
+    let net = Net::new(SimulatedConfig { script, ..SimulatedConfig::default() });
+    let resume = net.resume("89148000000000000001");
+    assert_eq!(resume.told().await, []);
+    assert_eq!(net.resume("89148000000000000002").told().await, [Reply::Done]);
+    assert_eq!(resume.told().await, [Reply::Done]);
+}
+
+fn troubled(seed: u64) -> SimulatedConfig {
+    SimulatedConfig {
+        latency: Duration::from_millis(20),
+        jitter: Duration::from_millis(30),
+        seed,
+        retry_later_per_mille: 200,
+        unanswered_per_mille: 100,
+        rejected_per_mille: 50,
+        ..SimulatedConfig::default()
+    }
+}
+
+#[tokio::test]
+async fn the_same_seed_answers_the_same_at_the_same_time_and_another_does_not() {
+    let (one, same, other) = (Net::new(troubled(1)), Net::new(troubled(1)), Net::new(troubled(2)));
+    let (mut answers, mut answers_in_parts) = (Vec::new(), Vec::new());
+    for _try in 1..=3 {
+        answers.extend(one.call(resumes(400)).await);
+        for part in resumes(400).chunks(7).rev() {
+            answers_in_parts.extend(same.call(part.to_vec()).await); // neither order nor company matters
+        }
+    }
+    let by_id = |answers: &[(OperationId, Reply, i64)]| {
+        let mut sorted = answers.to_vec();
+        sorted.sort_by_key(|(id, ..)| *id); // stable: the tries of one stay in order
+        sorted
+    };
+    assert_eq!(by_id(&answers), by_id(&answers_in_parts));
+    assert_ne!(one.call(resumes(400)).await, other.call(resumes(400)).await);
+}
+
+#[tokio::test]
+async fn trouble_comes_in_the_configured_shares() {
+    let net = Net::new(troubled(3));
+    let told = net.call(resumes(10_000)).await;
+    let share = |wanted: &Reply| told.iter().filter(|(_, reply, _)| reply == wanted).count();
+    assert!((400..600).contains(&share(&rejected())), "{}", share(&rejected())); // 5 % of all
+    assert!((1700..2100).contains(&share(&RETRY)), "{}", share(&RETRY)); // 20 % of the rest
+    let unanswered = 10_000 - told.len(); // 10 % of the rest
+    assert!((850..1050).contains(&unanswered), "{unanswered}");
+}
+
+#[tokio::test]
+async fn who_is_rejected_stays_rejected_and_nobody_is_after_being_carried_out() {
+    let net = Net::new(troubled(4));
+    let mut told: HashMap<OperationId, Vec<Reply>> = HashMap::new();
+    for _try in 1..=20 {
+        for (id, reply, _) in net.call(resumes(500)).await {
+            told.entry(id).or_default().push(reply);
+        }
+    }
+    for replies in told.values() {
+        let rejections = replies.iter().filter(|reply| **reply == rejected()).count();
+        assert!(rejections == 0 || rejections == 20, "{replies:?}");
+    }
+}
+
+#[tokio::test]
+async fn replies_are_told_in_the_order_of_their_time() {
+    let net = Net::new(SimulatedConfig {
+        latency: Duration::from_millis(20),
+        jitter: Duration::from_millis(30),
+        scripted: true,
+        ..SimulatedConfig::default()
+    });
+    let slow = operation(RequestId::from_random(8), 1, &reserved("07"), EndState::InService);
+    let batch: Vec<Operation> = std::iter::once(slow.clone()).chain(resumes(500)).collect();
+    let told = net.call(batch).await;
+    let times: Vec<i64> = told.iter().map(|(.., after)| *after).collect();
+    assert!(times.is_sorted());
+    assert_eq!((times[0], times[499], times[500]), (20, 50, 5_000));
+    assert_eq!(told[500].0, slow.id);
+}
+
+#[tokio::test]
+async fn a_batch_is_answered_when_its_latency_has_passed_and_not_before() {
+    let net = Net::new(SimulatedConfig { latency: Duration::from_millis(20), ..SimulatedConfig::default() });
+    let (sender, mut replies) = mpsc::unbounded_channel();
+    let mut call = net.carrier.apply(resumes(512), sender);
+    assert!(
+        std::future::poll_fn(|context| std::task::Poll::Ready(call.as_mut().poll(context)))
+            .await
+            .is_pending()
+    );
+    assert!(replies.try_recv().is_err());
+    net.clock.advance(Duration::from_millis(20));
+    assert_eq!(net.clock.next_wake(), None);
+    call.await;
+    assert_eq!(replies.len(), 512);
+}
+
+#[tokio::test]
+async fn a_call_cut_off_was_carried_out_and_its_tries_still_count() {
+    let net = Net::new(SimulatedConfig {
+        latency: Duration::from_millis(20),
+        scripted: true,
+        ..SimulatedConfig::default()
+    });
+    let resume = net.resume(&reserved("11"));
+    assert_eq!(resume.told().await, [Reply::RetryLater { after: Some(Duration::from_secs(1)) }]);
+    let (sender, _replies) = mpsc::unbounded_channel();
+    tokio::select! {
+        biased;
+        () = net.carrier.apply(vec![resume.operation.clone()], sender) => panic!("the clock stands still"),
+        () = std::future::ready(()) => {}
+    }
+    assert_eq!(net.clock.next_wake(), None); // nothing of it is left
+    assert_eq!(net.state_of(&reserved("11")), IN_SERVICE);
+    assert_eq!(resume.told().await, [Reply::AlreadySo]);
+}
+
+#[test]
+fn a_configuration_that_cannot_be_meant_is_refused_with_its_mistake() {
+    let mistake = |config: SimulatedConfig| config.check().unwrap_err().to_string();
+    let config = SimulatedConfig::default();
+    assert_eq!(
+        mistake(SimulatedConfig { rejected_per_mille: 1001, ..config.clone() }),
+        "rejected_per_mille is 1001; a share is at most 1000"
+    );
+    assert_eq!(
+        mistake(SimulatedConfig { retry_later_per_mille: 600, unanswered_per_mille: 401, ..config.clone() }),
+        "retry_later_per_mille and unanswered_per_mille come to 1001; together they are at most 1000"
+    );
+    assert_eq!(
+        mistake(SimulatedConfig { script: vec![entry("89x", "rejected", None)], ..config }),
+        "iccid_prefix is \"89x\"; it is made of digits, at most 20"
+    );
+}
+
+#[tokio::test]
+async fn the_simulated_network_conforms() {
+    conformance::conforms(&Net::new(SimulatedConfig::default())).await;
+}
+
+#[tokio::test]
+async fn the_simulated_network_conforms_under_latency() {
+    let latency = Duration::from_millis(20);
+    let net = Net::new(SimulatedConfig { latency, jitter: latency, ..SimulatedConfig::default() });
+    net.driving(conformance::conforms(&net)).await;
+}
+
+#[tokio::test]
+async fn the_simulated_network_conforms_in_trouble() {
+    let net = Net::new(SimulatedConfig { rejected_per_mille: 0, ..troubled(5) });
+    net.driving(conformance::conforms(&net)).await;
+}
+
+#[test]
+fn the_page_for_users_lists_every_code_and_behaviour() {
+    let page = include_str!("../../../../docs/simulated-network.md");
+    for (code, behaviour) in Behaviour::ALL.into_iter().enumerate() {
+        let row = format!("| `{RESERVED_PREFIX}{code:02}…` | `{behaviour}` |");
+        assert!(page.contains(&row), "docs/simulated-network.md has no row {row}");
+    }
+}

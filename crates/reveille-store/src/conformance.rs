@@ -1,0 +1,1 @@
+//! What every store must do: the definition of the port, run on each adapter.

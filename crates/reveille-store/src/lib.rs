@@ -1,0 +1,60 @@
+//! What is kept: one port, several adapters. SQL lives in this crate alone.
+//!
+//! The port is a few wide methods, each on a batch, in four traits by subject. A method's future ends only
+//! when what it wrote is durable: synced to disk. How a body is spelled is not known here; secrets come in
+//! as digests or encrypted.
+
+mod callbacks;
+pub mod conformance;
+mod directory;
+mod inventory;
+mod requests;
+pub mod sqlite;
+
+pub use callbacks::{
+    ArchiveReason, AttemptResult, AttemptView, Callback, CallbackFilter, CallbackState, CallbackView,
+    Callbacks, Mark, ReplayScope, Replayed,
+};
+pub use directory::{
+    Applied, Client, ClientDeclaration, Declaration, Directory, Listener, ListenerDeclaration, LoginFailure,
+    Session, User, UserDeclaration,
+};
+pub use inventory::{
+    DeviceKey, FleetProblem, FleetRow, HistoryView, Imported, Inventory, OwnedProfile, ProfileFilter,
+    ProfileKey, Resolved,
+};
+pub use requests::{
+    AcceptLimits, Acceptance, Backlog, Change, IdempotencyKey, Lane, NewRequest, NewSubrequest, Recorded,
+    Recording, RequestFilter, RequestHead, RequestView, Requests, SubrequestFilter, SubrequestState,
+    SubrequestView, Target, Waiting,
+};
+
+/// Everything that is kept, behind one value that the rest of the program cannot tell apart.
+pub trait Store: Requests + Callbacks + Directory + Inventory {}
+
+impl<T: Requests + Callbacks + Directory + Inventory> Store for T {}
+
+/// What can go wrong with a store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The commit's answer was lost: what was to be written may be there or not. Read back.
+    #[error("the store did not confirm the write")]
+    Unconfirmed,
+    /// Nothing was written or read.
+    #[error("the store is unavailable: {what}")]
+    Unavailable {
+        /// What was attempted.
+        what: &'static str,
+        /// Why it failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The disk is nearly full: nothing new is accepted until there is room again.
+    #[error("the disk is nearly full: {free_bytes} bytes are left")]
+    DiskNearlyFull {
+        /// What is left.
+        free_bytes: u64,
+    },
+}
+
+/// What the port's methods answer.
+pub type Result<T> = std::result::Result<T, StoreError>;

@@ -1,0 +1,340 @@
+//! The port's part about requests: accept them, read back what waits, record outcomes, show them.
+
+use crate::{DeviceKey, ProfileKey, Result};
+use async_trait::async_trait;
+use reveille_domain::{
+    AccountName, Action, Fault, Iccid, Network, Position, Profile, ProfileState, ProfileStatus, RequestId,
+    Timestamp, Told,
+};
+use std::sync::Arc;
+
+/// Requests and their subrequests.
+#[async_trait]
+pub trait Requests: Send + Sync + 'static {
+    /// Writes one request with all its subrequests, or nothing of it.
+    ///
+    /// Calls that come at the same time share one sync of the disk. Where the idempotency key is known, or
+    /// becomes known by a neighbour in the same sync, the answer is the first request's.
+    async fn accept(&self, request: NewRequest, limits: AcceptLimits) -> Result<Acceptance>;
+
+    /// The lanes in which anything waits, for a start.
+    async fn lanes(&self) -> Result<Vec<(AccountName, Lane)>>;
+
+    /// The waiting subrequests of one lane behind `after`, in order; at most `limit`.
+    async fn waiting(
+        &self,
+        account: &AccountName,
+        lane: Lane,
+        after: Position,
+        limit: usize,
+    ) -> Result<Vec<Waiting>>;
+
+    /// The waiting subrequests of one request behind `after`, in order; at most `limit`.
+    async fn waiting_of(&self, request: RequestId, after: u32, limit: usize) -> Result<Vec<Waiting>>;
+
+    /// For each eUICC, where its earliest waiting subrequest stands.
+    async fn earliest_on(&self, devices: Vec<DeviceKey>) -> Result<Vec<Option<Position>>>;
+
+    /// The recorded profiles of those keys, in the order asked.
+    async fn profiles(&self, keys: Vec<ProfileKey>) -> Result<Vec<Option<Profile>>>;
+
+    /// Writes outcomes, each with its profile's new state, its history entry and its callback, in one
+    /// transaction. One that has ended before keeps its first outcome.
+    async fn record(&self, recordings: Vec<Recording>) -> Result<Vec<Recorded>>;
+
+    /// Marks a request as cancelled from `at`; its view, or nothing where there is none of that id.
+    async fn cancel(&self, request: RequestId, at: Timestamp) -> Result<Option<RequestView>>;
+
+    /// One request.
+    async fn request(&self, request: RequestId) -> Result<Option<RequestView>>;
+
+    /// An account's requests, newest first.
+    async fn requests(&self, filter: RequestFilter) -> Result<Vec<RequestView>>;
+
+    /// A request's subrequests, in order.
+    async fn subrequests(&self, filter: SubrequestFilter) -> Result<Vec<SubrequestView>>;
+
+    /// What waits in all.
+    async fn backlog(&self) -> Result<Backlog>;
+
+    /// Removes what is older: requests told before `requests_before`, with everything that belongs to
+    /// them, keys and ended sessions before `keys_before`; in one small batch of about `limit` rows.
+    /// How many rows went; none means there is nothing left to remove.
+    async fn forget(&self, requests_before: Timestamp, keys_before: Timestamp, limit: usize)
+    -> Result<usize>;
+}
+
+/// A queue of waiting work within an account: one for each network's carrier, and one for subrequests
+/// that have nothing to perform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Lane {
+    /// Work for the carrier of that network.
+    Network(Network),
+    /// Its fault was known at acceptance.
+    Foregone,
+}
+
+/// A request to be accepted.
+#[derive(Clone, Debug)]
+pub struct NewRequest {
+    /// Its name, made by the caller.
+    pub id: RequestId,
+    /// The account that the targets belong to.
+    pub account: AccountName,
+    /// What is asked for.
+    pub action: Action,
+    /// The service plan that was named.
+    pub service_plan: Option<Box<str>>,
+    /// Who asked.
+    pub user: Box<str>,
+    /// When.
+    pub accepted_at: Timestamp,
+    /// Under which key, if any.
+    pub key: Option<IdempotencyKey>,
+    /// The targets, in order; numbered from 1.
+    pub subrequests: Arc<[NewSubrequest]>,
+}
+
+/// A key under which a repeat of a call is the same request; scoped by user and account.
+#[derive(Clone, Debug)]
+pub struct IdempotencyKey {
+    /// 1 to 255 visible ASCII characters.
+    pub key: Box<str>,
+    /// Of the action and the raw body.
+    pub digest: [u8; 32],
+    /// Keys older than this do not count any more.
+    pub since: Timestamp,
+}
+
+/// A target, as it was resolved at acceptance.
+#[derive(Clone, Debug)]
+pub struct NewSubrequest {
+    /// The profile, as it was named.
+    pub iccid: Iccid,
+    /// Where it is in the inventory, and who performs it; or why it will fail.
+    pub target: std::result::Result<Target, Fault>,
+}
+
+/// Where a target is in the inventory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The profile.
+    pub profile: ProfileKey,
+    /// The eUICC that it is on: never two operations at once.
+    pub device: DeviceKey,
+    /// The network whose carrier performs it.
+    pub network: Network,
+}
+
+/// How many subrequests may wait before nothing more is accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct AcceptLimits {
+    /// In one account.
+    pub waiting_per_account: u64,
+    /// In all.
+    pub waiting_in_all: u64,
+}
+
+/// What became of a request at the store's door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    /// It is on disk, at this place in the order.
+    Accepted {
+        /// The request's order number.
+        sequence: i64,
+    },
+    /// The same call was accepted before, as this request.
+    Repeated {
+        /// The first request.
+        request: RequestId,
+    },
+    /// The key was used with another body.
+    KeyReused,
+    /// Too much waits already.
+    Overloaded,
+    /// There is no such account.
+    NoAccount,
+}
+
+/// What all subrequests of a request share.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RequestHead {
+    /// Its order number.
+    pub sequence: i64,
+    /// Its name.
+    pub id: RequestId,
+    /// Its account.
+    pub account: AccountName,
+    /// What it does.
+    pub action: Action,
+    /// The service plan that it named.
+    pub service_plan: Option<Box<str>>,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Whether it was cancelled when this was read.
+    pub cancelled: bool,
+}
+
+/// A subrequest without outcome.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// Its request.
+    pub request: Arc<RequestHead>,
+    /// Its number within it.
+    pub number: u32,
+    /// The profile, as it was named.
+    pub iccid: Iccid,
+    /// As it was resolved at acceptance.
+    pub target: std::result::Result<Target, Fault>,
+}
+
+impl Waiting {
+    /// Where it stands in the order.
+    pub fn position(&self) -> Position {
+        Position { sequence: self.request.sequence, number: self.number }
+    }
+}
+
+/// An outcome to be recorded.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    /// The subrequest's request.
+    pub request: Arc<RequestHead>,
+    /// Its number within it.
+    pub number: u32,
+    /// When it ended.
+    pub at: Timestamp,
+    /// What its callback says; its result is the outcome.
+    pub told: Told,
+    /// What becomes of the profile's record, if anything does.
+    pub change: Option<Change>,
+}
+
+impl Recording {
+    /// Where its subrequest stands in the order.
+    pub fn position(&self) -> Position {
+        Position { sequence: self.request.sequence, number: self.number }
+    }
+}
+
+/// What becomes of a profile's record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The profile.
+    pub profile: ProfileKey,
+    /// The state until now.
+    pub from: ProfileState,
+    /// The state from now on.
+    pub to: ProfileState,
+    /// The status on the card from now on.
+    pub status: ProfileStatus,
+    /// Whether the network may differ from the record.
+    pub in_doubt: bool,
+}
+
+/// What became of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is on disk.
+    Now,
+    /// The subrequest had ended before; nothing was changed.
+    Before,
+}
+
+/// A request as it is shown.
+#[derive(Clone, Debug)]
+pub struct RequestView {
+    /// What its subrequests share.
+    pub head: Arc<RequestHead>,
+    /// Who asked.
+    pub user: Box<str>,
+    /// When its last subrequest ended.
+    pub ended_at: Option<Timestamp>,
+    /// How many subrequests it has.
+    pub subrequests: u32,
+    /// How many have succeeded.
+    pub succeeded: u32,
+    /// How many have failed.
+    pub failed: u32,
+    /// How many have failed with which fault, by its name.
+    pub faults: Vec<(Box<str>, u32)>,
+    /// How many callbacks were delivered.
+    pub callbacks_delivered: u32,
+    /// How many callbacks were archived.
+    pub callbacks_archived: u32,
+}
+
+impl RequestView {
+    /// How many subrequests have no outcome yet.
+    pub fn waiting(&self) -> u32 {
+        self.subrequests - self.succeeded - self.failed
+    }
+
+    /// How many callbacks have neither been delivered nor archived.
+    pub fn callbacks_waiting(&self) -> u32 {
+        self.succeeded + self.failed - self.callbacks_delivered - self.callbacks_archived
+    }
+}
+
+/// Which requests are shown.
+#[derive(Clone, Debug)]
+pub struct RequestFilter {
+    /// Of this account.
+    pub account: AccountName,
+    /// Only those that have ended, or only those that have not.
+    pub ended: Option<bool>,
+    /// Older than this one.
+    pub after: Option<RequestId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Where a subrequest is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubrequestState {
+    /// Without outcome.
+    Waiting,
+    /// What was asked for is so.
+    Succeeded,
+    /// It is not.
+    Failed,
+}
+
+/// Which subrequests are shown.
+#[derive(Clone, Debug)]
+pub struct SubrequestFilter {
+    /// Of this request.
+    pub request: RequestId,
+    /// Only in this state.
+    pub state: Option<SubrequestState>,
+    /// Only with a fault of this name.
+    pub fault: Option<Box<str>>,
+    /// With higher numbers.
+    pub after: u32,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A subrequest as it is shown.
+#[derive(Clone, Debug)]
+pub struct SubrequestView {
+    /// Its number.
+    pub number: u32,
+    /// The profile, as it was named.
+    pub iccid: Iccid,
+    /// Where it is.
+    pub state: SubrequestState,
+    /// Why it failed.
+    pub fault: Option<Fault>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// What waits in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Subrequests without outcome.
+    pub waiting: u64,
+    /// Callbacks neither delivered nor archived.
+    pub untold: u64,
+}

@@ -1,0 +1,576 @@
+//! Accepting requests, reading back what waits, recording outcomes, and showing them.
+
+use super::Sqlite;
+use super::codes::{
+    self, HEAD, Heads, lane, lane_named, optional_at, optional_id, read_fault, read_head, read_id,
+    read_network, read_role, read_state, read_status,
+};
+use super::writer::Urgency;
+use crate::requests::Target;
+use crate::{
+    AcceptLimits, Acceptance, Backlog, DeviceKey, IdempotencyKey, Lane, NewRequest, NewSubrequest,
+    ProfileKey, Recorded, Recording, RequestFilter, RequestHead, RequestView, Requests, Result,
+    SubrequestFilter, SubrequestState, SubrequestView, Waiting,
+};
+use async_trait::async_trait;
+use reveille_domain::{AccountName, Fault, Network, Position, Profile, RequestId, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+#[async_trait]
+impl Requests for Sqlite {
+    async fn accept(&self, request: NewRequest, limits: AcceptLimits) -> Result<Acceptance> {
+        self.writer.check_room()?;
+        let rows = request.subrequests.len();
+        self.writer
+            .write("accept a request", rows, Urgency::Now, move |db| accept(db, &request, limits))
+            .await
+    }
+
+    async fn lanes(&self) -> Result<Vec<(AccountName, Lane)>> {
+        self.readers.read("find the lanes in which work waits", lanes).await
+    }
+
+    async fn waiting(
+        &self,
+        account: &AccountName,
+        in_lane: Lane,
+        after: Position,
+        limit: usize,
+    ) -> Result<Vec<Waiting>> {
+        let account = account.clone();
+        self.readers.read("read what waits", move |db| waiting(db, &account, in_lane, after, limit)).await
+    }
+
+    async fn waiting_of(&self, request: RequestId, after: u32, limit: usize) -> Result<Vec<Waiting>> {
+        self.readers
+            .read("read what waits of a request", move |db| waiting_of(db, request, after, limit))
+            .await
+    }
+
+    async fn earliest_on(&self, devices: Vec<DeviceKey>) -> Result<Vec<Option<Position>>> {
+        self.readers
+            .read("see whose turn it is", move |db| devices.iter().map(|key| earliest_on(db, *key)).collect())
+            .await
+    }
+
+    async fn profiles(&self, keys: Vec<ProfileKey>) -> Result<Vec<Option<Profile>>> {
+        self.readers.read("read profiles", move |db| keys.iter().map(|key| profile(db, *key)).collect()).await
+    }
+
+    async fn record(&self, recordings: Vec<Recording>) -> Result<Vec<Recorded>> {
+        let rows = recordings.len();
+        self.writer
+            .write("record outcomes", rows, Urgency::InCompany, move |db| record(db, &recordings))
+            .await
+    }
+
+    async fn cancel(&self, request: RequestId, at: Timestamp) -> Result<Option<RequestView>> {
+        self.writer.write("cancel a request", 1, Urgency::Now, move |db| cancel(db, request, at)).await
+    }
+
+    async fn request(&self, request: RequestId) -> Result<Option<RequestView>> {
+        self.readers.read("read a request", move |db| one_request(db, request)).await
+    }
+
+    async fn requests(&self, filter: RequestFilter) -> Result<Vec<RequestView>> {
+        self.readers.read("list requests", move |db| requests(db, &filter)).await
+    }
+
+    async fn subrequests(&self, filter: SubrequestFilter) -> Result<Vec<SubrequestView>> {
+        self.readers.read("list subrequests", move |db| subrequests(db, &filter)).await
+    }
+
+    async fn backlog(&self) -> Result<Backlog> {
+        self.readers.read("read the backlog", backlog).await
+    }
+
+    async fn forget(
+        &self,
+        requests_before: Timestamp,
+        keys_before: Timestamp,
+        limit: usize,
+    ) -> Result<usize> {
+        let forget = move |db: &Connection| forget(db, requests_before, keys_before, limit);
+        self.writer.write("forget what is old", limit, Urgency::InCompany, forget).await
+    }
+}
+
+fn accept(db: &Connection, request: &NewRequest, limits: AcceptLimits) -> rusqlite::Result<Acceptance> {
+    if let Some(key) = &request.key
+        && let Some(answer) = known_by(db, request, key)?
+    {
+        return Ok(answer);
+    }
+    let account = request.account.as_str();
+    let waiting: Option<u64> = db
+        .prepare_cached("SELECT waiting FROM account WHERE name = ?")?
+        .query_row([account], |row| row.get(0))
+        .optional()?;
+    let Some(waiting) = waiting else { return Ok(Acceptance::NoAccount) };
+    let more = u64::try_from(request.subrequests.len()).unwrap_or(u64::MAX);
+    if waiting + more > limits.waiting_per_account || backlog(db)?.waiting + more > limits.waiting_in_all {
+        return Ok(Acceptance::Overloaded);
+    }
+    let sequence = insert_request(db, request)?;
+    insert_subrequests(db, sequence, account, &request.subrequests)?;
+    if let Some(key) = &request.key {
+        insert_key(db, request, key)?;
+    }
+    count_waiting(db, account, i64::try_from(more).unwrap_or(i64::MAX))?;
+    Ok(Acceptance::Accepted { sequence })
+}
+
+fn known_by(
+    db: &Connection,
+    request: &NewRequest,
+    key: &IdempotencyKey,
+) -> rusqlite::Result<Option<Acceptance>> {
+    let mut known = db.prepare_cached(
+        "SELECT digest, request_id FROM idempotency_key
+         WHERE account = ? AND user = ? AND key = ? AND accepted_at > ?",
+    )?;
+    let scope = params![request.account.as_str(), request.user, key.key, key.since.0];
+    let answer = known.query_row(scope, |row| {
+        let same = row.get::<_, Vec<u8>>("digest")? == key.digest;
+        let first = read_id(row, "request_id")?;
+        Ok(if same { Acceptance::Repeated { request: first } } else { Acceptance::KeyReused })
+    });
+    answer.optional()
+}
+
+fn insert_request(db: &Connection, request: &NewRequest) -> rusqlite::Result<i64> {
+    let mut insert = db.prepare_cached(
+        "INSERT INTO request (account, request_id, action, service_plan, user, accepted_at, subrequests)
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    insert.insert(params![
+        request.account.as_str(),
+        request.id.to_string(),
+        request.action.name(),
+        request.service_plan,
+        request.user,
+        request.accepted_at.0,
+        request.subrequests.len(),
+    ])
+}
+
+fn insert_subrequests(
+    db: &Connection,
+    sequence: i64,
+    account: &str,
+    subrequests: &[NewSubrequest],
+) -> rusqlite::Result<()> {
+    let mut insert = db.prepare_cached(
+        "INSERT INTO subrequest (sequence, number, account, iccid, profile, device, lane, fault, fault_detail)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    for (index, subrequest) in subrequests.iter().enumerate() {
+        let target = subrequest.target.as_ref().ok();
+        let fault = subrequest.target.as_ref().err();
+        insert.execute(params![
+            sequence,
+            index + 1,
+            account,
+            subrequest.iccid.as_str(),
+            target.map(|target| target.profile.0),
+            target.map(|target| target.device.0),
+            lane(target.map_or(Lane::Foregone, |target| Lane::Network(target.network))),
+            fault.map(Fault::name),
+            fault.and_then(Fault::detail),
+        ])?;
+    }
+    Ok(())
+}
+
+fn insert_key(db: &Connection, request: &NewRequest, key: &IdempotencyKey) -> rusqlite::Result<()> {
+    let mut insert = db.prepare_cached(
+        "INSERT OR REPLACE INTO idempotency_key (account, user, key, digest, request_id, accepted_at)
+         VALUES (?, ?, ?, ?, ?, ?)",
+    )?;
+    insert.execute(params![
+        request.account.as_str(),
+        request.user,
+        key.key,
+        key.digest,
+        request.id.to_string(),
+        request.accepted_at.0,
+    ])?;
+    Ok(())
+}
+
+fn count_waiting(db: &Connection, account: &str, more: i64) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE account SET waiting = waiting + ? WHERE name = ?")?
+        .execute(params![more, account])?;
+    db.prepare_cached("UPDATE backlog SET waiting = waiting + ?")?.execute([more])?;
+    Ok(())
+}
+
+fn lanes(db: &Connection) -> rusqlite::Result<Vec<(AccountName, Lane)>> {
+    let mut exists = db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM subrequest WHERE account = ? AND lane = ? AND ended_at IS NULL)",
+    )?;
+    let mut accounts = db.prepare_cached("SELECT name FROM account WHERE waiting > 0 ORDER BY name")?;
+    let accounts: Vec<AccountName> =
+        accounts.query_map([], |row| read_id(row, "name"))?.collect::<rusqlite::Result<_>>()?;
+    let mut lanes = Vec::new();
+    for account in accounts {
+        for in_lane in Network::ALL.map(Lane::Network).into_iter().chain([Lane::Foregone]) {
+            if exists.query_row(params![account.as_str(), lane(in_lane)], |row| row.get(0))? {
+                lanes.push((account.clone(), in_lane));
+            }
+        }
+    }
+    Ok(lanes)
+}
+
+/// The columns of a waiting subrequest, of a table `subrequest AS s`.
+const WAITING: &str = "s.number, s.iccid, s.profile, s.device, s.lane, s.fault, s.fault_detail";
+
+fn waiting(
+    db: &Connection,
+    account: &AccountName,
+    in_lane: Lane,
+    after: Position,
+    limit: usize,
+) -> rusqlite::Result<Vec<Waiting>> {
+    let mut select = db.prepare_cached(&format!(
+        "SELECT {HEAD}, {WAITING} FROM subrequest AS s JOIN request AS r USING (sequence)
+         WHERE s.account = ? AND s.lane = ? AND s.ended_at IS NULL AND (s.sequence, s.number) > (?, ?)
+         ORDER BY s.sequence, s.number LIMIT ?"
+    ))?;
+    let bounds = params![account.as_str(), lane(in_lane), after.sequence, after.number, limit];
+    let mut heads = Heads::default();
+    select.query_map(bounds, |row| read_waiting(row, &mut heads))?.collect()
+}
+
+fn waiting_of(
+    db: &Connection,
+    request: RequestId,
+    after: u32,
+    limit: usize,
+) -> rusqlite::Result<Vec<Waiting>> {
+    let mut select = db.prepare_cached(&format!(
+        "SELECT {HEAD}, {WAITING} FROM request AS r JOIN subrequest AS s USING (sequence)
+         WHERE r.request_id = ? AND s.number > ? AND s.ended_at IS NULL ORDER BY s.number LIMIT ?"
+    ))?;
+    let mut heads = Heads::default();
+    select
+        .query_map(params![request.to_string(), after, limit], |row| read_waiting(row, &mut heads))?
+        .collect()
+}
+
+fn read_waiting(row: &Row<'_>, heads: &mut Heads) -> rusqlite::Result<Waiting> {
+    let target = match (
+        row.get::<_, Option<i64>>("profile")?,
+        row.get::<_, Option<i64>>("device")?,
+        read_lane(row)?,
+    ) {
+        (Some(profile), Some(device), Lane::Network(network)) => {
+            Ok(Target { profile: ProfileKey(profile), device: DeviceKey(device), network })
+        }
+        _ => Err(read_fault(row)?.unwrap_or(Fault::DeviceNotFound)),
+    };
+    Ok(Waiting { request: heads.of(row)?, number: row.get("number")?, iccid: read_id(row, "iccid")?, target })
+}
+
+fn read_lane(row: &Row<'_>) -> rusqlite::Result<Lane> {
+    Ok(lane_named(&row.get::<_, String>("lane")?))
+}
+
+fn earliest_on(db: &Connection, device: DeviceKey) -> rusqlite::Result<Option<Position>> {
+    let mut select = db.prepare_cached(
+        "SELECT sequence, number FROM subrequest WHERE device = ? AND ended_at IS NULL
+         ORDER BY sequence, number LIMIT 1",
+    )?;
+    let position = |row: &Row<'_>| Ok(Position { sequence: row.get(0)?, number: row.get(1)? });
+    select.query_row([device.0], position).optional()
+}
+
+/// The columns that `read_profile` reads, of tables `profile AS p JOIN device AS d`.
+pub(super) const PROFILE: &str = "p.iccid, d.eid, d.imei, p.msisdn, p.imsi, p.network, p.role, p.state, p.status, p.service_plan, p.in_doubt";
+
+fn profile(db: &Connection, key: ProfileKey) -> rusqlite::Result<Option<Profile>> {
+    let mut select = db.prepare_cached(&format!(
+        "SELECT {PROFILE} FROM profile AS p JOIN device AS d ON d.number = p.device WHERE p.number = ?"
+    ))?;
+    select.query_row([key.0], read_profile).optional()
+}
+
+pub(super) fn read_profile(row: &Row<'_>) -> rusqlite::Result<Profile> {
+    Ok(Profile {
+        iccid: read_id(row, "iccid")?,
+        eid: read_id(row, "eid")?,
+        imei: optional_id(row, "imei")?,
+        msisdn: optional_id(row, "msisdn")?,
+        imsi: optional_id(row, "imsi")?,
+        network: read_network(row, "network")?,
+        role: read_role(row, "role")?,
+        state: read_state(row, "state")?,
+        status: read_status(row, "status")?,
+        service_plan: row.get("service_plan")?,
+        in_doubt: row.get("in_doubt")?,
+    })
+}
+
+/// What a batch of outcomes adds to a request's counts.
+#[derive(Default)]
+struct Counts {
+    succeeded: u32,
+    failed: u32,
+    faults: HashMap<&'static str, u32>,
+    last_at: i64,
+}
+
+fn record(db: &Connection, recordings: &[Recording]) -> rusqlite::Result<Vec<Recorded>> {
+    let mut end = db.prepare_cached(
+        "UPDATE subrequest SET outcome = ?, fault = ?, fault_detail = ?, ended_at = ?
+         WHERE sequence = ? AND number = ? AND ended_at IS NULL",
+    )?;
+    let mut counts: HashMap<i64, (&RequestHead, Counts)> = HashMap::new();
+    let mut recorded = Vec::with_capacity(recordings.len());
+    for recording in recordings {
+        let fault = recording.told.result.as_ref().err();
+        let ended = end.execute(params![
+            if fault.is_none() { "succeeded" } else { "failed" },
+            fault.map(Fault::name),
+            fault.and_then(Fault::detail),
+            recording.at.0,
+            recording.request.sequence,
+            recording.number,
+        ])?;
+        if ended == 0 {
+            recorded.push(Recorded::Before);
+            continue;
+        }
+        change_profile(db, recording)?;
+        insert_callback(db, recording)?;
+        counts
+            .entry(recording.request.sequence)
+            .or_insert_with(|| (&recording.request, Counts::default()))
+            .1
+            .add(recording);
+        recorded.push(Recorded::Now);
+    }
+    for (sequence, (head, counts)) in &counts {
+        count(db, *sequence, head, counts)?;
+    }
+    Ok(recorded)
+}
+
+impl Counts {
+    fn add(&mut self, recording: &Recording) {
+        self.last_at = self.last_at.max(recording.at.0);
+        match &recording.told.result {
+            Ok(_) => self.succeeded += 1,
+            Err(fault) => {
+                self.failed += 1;
+                *self.faults.entry(fault.name()).or_default() += 1;
+            }
+        }
+    }
+}
+
+fn change_profile(db: &Connection, recording: &Recording) -> rusqlite::Result<()> {
+    let Some(change) = &recording.change else { return Ok(()) };
+    db.prepare_cached("UPDATE profile SET state = ?, status = ?, in_doubt = ? WHERE number = ?")?.execute(
+        params![codes::state(change.to), codes::status(change.status), change.in_doubt, change.profile.0],
+    )?;
+    let mut entry = db.prepare_cached(
+        "INSERT INTO history (profile, sequence, number, account, at, from_state, to_state, in_doubt)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    entry.execute(params![
+        change.profile.0,
+        recording.request.sequence,
+        recording.number,
+        recording.request.account.as_str(),
+        recording.at.0,
+        codes::state(change.from),
+        codes::state(change.to),
+        change.in_doubt,
+    ])?;
+    Ok(())
+}
+
+fn insert_callback(db: &Connection, recording: &Recording) -> rusqlite::Result<()> {
+    let mut insert = db.prepare_cached(
+        "INSERT INTO callback (sequence, number, account, eid, imei, msisdn, left_state, left_status, left_role,
+                               next_attempt_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    let told = &recording.told;
+    let left = told.result.as_ref().ok();
+    insert.execute(params![
+        recording.request.sequence,
+        recording.number,
+        recording.request.account.as_str(),
+        told.eid.as_ref().map(|eid| eid.as_str()),
+        told.imei.as_ref().map(|imei| imei.as_str()),
+        told.msisdn.as_ref().map(|msisdn| msisdn.as_str()),
+        left.map(|left| codes::state(left.state)),
+        left.map(|left| codes::status(left.status)),
+        left.map(|left| codes::role(left.role)),
+        recording.at.0,
+    ])?;
+    Ok(())
+}
+
+fn count(db: &Connection, sequence: i64, head: &RequestHead, counts: &Counts) -> rusqlite::Result<()> {
+    let mut update = db.prepare_cached(
+        "UPDATE request SET succeeded = succeeded + :succeeded, failed = failed + :failed,
+             ended_at = CASE WHEN succeeded + failed + :succeeded + :failed = subrequests THEN :at END
+         WHERE sequence = :sequence",
+    )?;
+    update.execute(named_params! {
+        ":succeeded": counts.succeeded, ":failed": counts.failed, ":at": counts.last_at, ":sequence": sequence,
+    })?;
+    let mut fault = db.prepare_cached(
+        "INSERT INTO request_fault (sequence, fault, subrequests) VALUES (?, ?, ?)
+         ON CONFLICT (sequence, fault) DO UPDATE SET subrequests = subrequests + excluded.subrequests",
+    )?;
+    for (name, subrequests) in &counts.faults {
+        fault.execute(params![sequence, name, subrequests])?;
+    }
+    let ended = i64::from(counts.succeeded + counts.failed);
+    count_waiting(db, head.account.as_str(), -ended)?;
+    db.prepare_cached("UPDATE backlog SET untold = untold + ?")?.execute([ended])?;
+    Ok(())
+}
+
+fn cancel(db: &Connection, request: RequestId, at: Timestamp) -> rusqlite::Result<Option<RequestView>> {
+    db.prepare_cached(
+        "UPDATE request SET cancelled_at = ? WHERE request_id = ? AND cancelled_at IS NULL AND ended_at IS NULL",
+    )?
+    .execute(params![at.0, request.to_string()])?;
+    one_request(db, request)
+}
+
+/// The columns that `read_request` reads.
+const REQUEST: &str =
+    "r.user, r.ended_at, r.subrequests, r.succeeded, r.failed, r.callbacks_delivered, r.callbacks_archived";
+
+fn one_request(db: &Connection, request: RequestId) -> rusqlite::Result<Option<RequestView>> {
+    let mut select =
+        db.prepare_cached(&format!("SELECT {HEAD}, {REQUEST} FROM request AS r WHERE r.request_id = ?"))?;
+    let view = select.query_row([request.to_string()], read_request).optional()?;
+    view.map(|view| with_faults(db, view)).transpose()
+}
+
+fn requests(db: &Connection, filter: &RequestFilter) -> rusqlite::Result<Vec<RequestView>> {
+    let mut select = db.prepare_cached(&format!(
+        "SELECT {HEAD}, {REQUEST} FROM request AS r
+         WHERE r.account = :account AND (:ended IS NULL OR (r.ended_at IS NOT NULL) = :ended)
+           AND r.sequence < coalesce((SELECT sequence FROM request WHERE request_id = :after), 9223372036854775807)
+         ORDER BY r.sequence DESC LIMIT :limit"
+    ))?;
+    let bounds = named_params! {
+        ":account": filter.account.as_str(), ":ended": filter.ended,
+        ":after": filter.after.map(|after| after.to_string()), ":limit": filter.limit,
+    };
+    let views: Vec<RequestView> = select.query_map(bounds, read_request)?.collect::<rusqlite::Result<_>>()?;
+    views.into_iter().map(|view| with_faults(db, view)).collect()
+}
+
+fn read_request(row: &Row<'_>) -> rusqlite::Result<RequestView> {
+    Ok(RequestView {
+        head: Arc::new(read_head(row)?),
+        user: row.get("user")?,
+        ended_at: optional_at(row, "ended_at")?,
+        subrequests: row.get("subrequests")?,
+        succeeded: row.get("succeeded")?,
+        failed: row.get("failed")?,
+        faults: Vec::new(),
+        callbacks_delivered: row.get("callbacks_delivered")?,
+        callbacks_archived: row.get("callbacks_archived")?,
+    })
+}
+
+fn with_faults(db: &Connection, mut view: RequestView) -> rusqlite::Result<RequestView> {
+    let mut faults =
+        db.prepare_cached("SELECT fault, subrequests FROM request_fault WHERE sequence = ? ORDER BY fault")?;
+    let pair = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    view.faults = faults.query_map([view.head.sequence], pair)?.collect::<rusqlite::Result<_>>()?;
+    Ok(view)
+}
+
+fn subrequests(db: &Connection, filter: &SubrequestFilter) -> rusqlite::Result<Vec<SubrequestView>> {
+    let outcome = filter.state.map(|state| match state {
+        SubrequestState::Waiting => "waiting",
+        SubrequestState::Succeeded => "succeeded",
+        SubrequestState::Failed => "failed",
+    });
+    let mut select = db.prepare_cached(
+        "SELECT s.number, s.iccid, s.outcome, s.fault, s.fault_detail, s.ended_at
+         FROM request AS r JOIN subrequest AS s USING (sequence)
+         WHERE r.request_id = :request AND s.number > :after
+           AND (:outcome IS NULL OR coalesce(s.outcome, 'waiting') = :outcome)
+           AND (:fault IS NULL OR (s.fault = :fault AND s.outcome IS NOT NULL))
+         ORDER BY s.number LIMIT :limit",
+    )?;
+    let bounds = named_params! {
+        ":request": filter.request.to_string(), ":after": filter.after, ":outcome": outcome,
+        ":fault": filter.fault, ":limit": filter.limit,
+    };
+    select.query_map(bounds, read_subrequest)?.collect()
+}
+
+fn read_subrequest(row: &Row<'_>) -> rusqlite::Result<SubrequestView> {
+    let ended_at = optional_at(row, "ended_at")?;
+    let fault = if ended_at.is_some() { read_fault(row)? } else { None };
+    let state = match (ended_at, &fault) {
+        (None, _) => SubrequestState::Waiting,
+        (Some(_), None) => SubrequestState::Succeeded,
+        (Some(_), Some(_)) => SubrequestState::Failed,
+    };
+    Ok(SubrequestView { number: row.get("number")?, iccid: read_id(row, "iccid")?, state, fault, ended_at })
+}
+
+fn backlog(db: &Connection) -> rusqlite::Result<Backlog> {
+    let mut select = db.prepare_cached("SELECT waiting, untold FROM backlog")?;
+    select.query_row([], |row| Ok(Backlog { waiting: row.get(0)?, untold: row.get(1)? }))
+}
+
+fn forget(
+    db: &Connection,
+    requests_before: Timestamp,
+    keys_before: Timestamp,
+    limit: usize,
+) -> rusqlite::Result<usize> {
+    let mut gone = forget_request(db, requests_before, limit)?;
+    let aged = [
+        "DELETE FROM idempotency_key WHERE (account, user, key) IN
+             (SELECT account, user, key FROM idempotency_key WHERE accepted_at < ?1 LIMIT ?2)",
+        "DELETE FROM session WHERE token_digest IN
+             (SELECT token_digest FROM session WHERE last_used_at < ?1 LIMIT ?2)",
+    ];
+    for delete in aged {
+        gone += db.prepare_cached(delete)?.execute(params![keys_before.0, limit])?;
+    }
+    Ok(gone)
+}
+
+/// Removes a part of the request that was told longest ago; the request itself goes with its last part.
+fn forget_request(db: &Connection, before: Timestamp, limit: usize) -> rusqlite::Result<usize> {
+    let mut oldest =
+        db.prepare_cached("SELECT sequence FROM request WHERE told_at < ? ORDER BY told_at LIMIT 1")?;
+    let Some(sequence) = oldest.query_row([before.0], |row| row.get::<_, i64>(0)).optional()? else {
+        return Ok(0);
+    };
+    let mut last = db.prepare_cached(
+        "SELECT max(number) FROM
+             (SELECT number FROM subrequest WHERE sequence = ? ORDER BY number LIMIT ?)",
+    )?;
+    let last: Option<u32> = last.query_row(params![sequence, limit], |row| row.get(0))?;
+    let Some(last) = last else {
+        db.prepare_cached("DELETE FROM request_fault WHERE sequence = ?")?.execute([sequence])?;
+        return db.prepare_cached("DELETE FROM request WHERE sequence = ?")?.execute([sequence]);
+    };
+    let mut gone = 0;
+    for table in ["attempt", "callback", "subrequest"] {
+        let delete = format!("DELETE FROM {table} WHERE sequence = ? AND number <= ?");
+        gone += db.prepare_cached(&delete)?.execute(params![sequence, last])?;
+    }
+    Ok(gone)
+}

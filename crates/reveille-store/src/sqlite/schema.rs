@@ -1,0 +1,21 @@
+//! Migrations: forward only, each in one transaction with its version.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+/// Every migration, in order; the first brings an empty file to version 1.
+const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_the_main_job.sql")];
+
+/// Brings the schema to the newest version.
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: usize = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version > MIGRATIONS.len() {
+        let newer = format!("the database has schema {version}, this release knows {}", MIGRATIONS.len());
+        return Err(rusqlite::Error::ToSqlConversionFailure(newer.into()));
+    }
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(version) {
+        transaction.execute_batch(migration)?;
+        transaction.pragma_update(None, "user_version", index + 1)?;
+    }
+    transaction.commit()
+}
