@@ -59,6 +59,8 @@ impl Callback {
 /// The end of an attempt.
 #[derive(Clone, Debug)]
 pub struct Mark {
+    /// The request whose outcome it tells.
+    pub request: RequestId,
     /// The callback.
     pub position: Position,
     /// Its account.

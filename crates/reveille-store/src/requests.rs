@@ -54,6 +54,9 @@ pub trait Requests: Send + Sync + 'static {
     /// A request's subrequests, in order.
     async fn subrequests(&self, filter: SubrequestFilter) -> Result<Vec<SubrequestView>>;
 
+    /// The highest order number given so far; 0 before the first.
+    async fn last_sequence(&self) -> Result<i64>;
+
     /// What waits in all.
     async fn backlog(&self) -> Result<Backlog>;
 

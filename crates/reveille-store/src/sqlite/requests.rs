@@ -82,6 +82,14 @@ impl Requests for Sqlite {
         self.readers.read("list subrequests", move |db| subrequests(db, &filter)).await
     }
 
+    async fn last_sequence(&self) -> Result<i64> {
+        let last = |db: &Connection| {
+            let mut select = db.prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'request'")?;
+            Ok(select.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
+        };
+        self.readers.read("read the last order number", last).await
+    }
+
     async fn backlog(&self) -> Result<Backlog> {
         self.readers.read("read the backlog", backlog).await
     }

@@ -1,0 +1,223 @@
+//! A callback to its listener until acknowledged or archived.
+
+use crate::Shared;
+use crate::listeners::Destination;
+use crate::outbox::Taken;
+use bytes::Bytes;
+use reveille_callbacks::{AttemptFailed, Connection, ListenerUrl};
+use reveille_domain::{AccountName, Timestamp};
+use reveille_store::{AttemptResult, Callback, Mark};
+use reveille_wire::CallbackBody;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tracing::{debug, error, warn};
+
+/// How many marks are written in one transaction at most.
+const BATCH_MAX: usize = 1_024;
+
+/// How long after a failure of the store something is tried again.
+const AGAIN_AFTER: Duration = Duration::from_millis(250);
+
+/// How long a connection without work is kept alive.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Sees to it that what is due is in memory, and that listeners have the connections they need.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut stopping = shared.stopping.subscribe();
+    while !shared.is_stopping() {
+        let changed = shared.outbox.changed.notified();
+        for (account, limit) in shared.outbox.refills(shared.now()) {
+            tokio::spawn(refill(Arc::clone(&shared), account, limit));
+        }
+        for account in shared.outbox.wanted() {
+            tokio::spawn(connect_and_send(Arc::clone(&shared), account));
+        }
+        let now = shared.now();
+        let due = shared.outbox.next_due().filter(|due| *due > now);
+        tokio::select! {
+            () = changed => {}
+            () = sleep_until(&shared, due) => {}
+            _ = stopping.changed() => {}
+        }
+    }
+}
+
+async fn sleep_until(shared: &Shared, at: Option<Timestamp>) {
+    match at {
+        Some(at) => shared.clock.sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn refill(shared: Arc<Shared>, account: AccountName, limit: usize) {
+    let now = shared.now();
+    let (read, more_at) = match read_due(&shared, &account, now, limit).await {
+        Ok(read) => read,
+        Err(error) => {
+            warn!(%error, "Cannot read due callbacks; trying again");
+            (Vec::new(), Some(now.plus(AGAIN_AFTER)))
+        }
+    };
+    shared.outbox.refilled(&account, read, more_at);
+    shared.outbox.wake();
+}
+
+type Read = (Vec<Callback>, Option<Timestamp>);
+
+async fn read_due(
+    shared: &Shared,
+    account: &AccountName,
+    now: Timestamp,
+    limit: usize,
+) -> reveille_store::Result<Read> {
+    let read = shared.store.due(account, now, limit).await?;
+    let more_at = if read.len() == limit { Some(now) } else { shared.store.next_due(account, now).await? };
+    Ok((read, more_at))
+}
+
+/// One connection of an account's listener: sends what waits until nothing has for a while.
+async fn connect_and_send(shared: Arc<Shared>, account: AccountName) {
+    if let Ok(permit) = Arc::clone(&shared.outbox.connections).acquire_owned().await {
+        send_while_wanted(&shared, &account).await;
+        drop(permit);
+    }
+    shared.outbox.leave(&account);
+}
+
+async fn send_while_wanted(shared: &Shared, account: &AccountName) {
+    let mut line = Line { connection: None };
+    while !shared.is_stopping() {
+        let offered = shared.outbox.offered.notified();
+        match shared.outbox.take(account) {
+            Taken::Callback(callback) => {
+                deliver(shared, &mut line, *callback).await;
+                continue;
+            }
+            Taken::Excess => return,
+            Taken::Nothing => {}
+        }
+        if shared.outbox.connections.available_permits() == 0 || line.connection.is_none() {
+            return; // somebody else may be waiting for the place
+        }
+        tokio::select! {
+            () = offered => {}
+            () = shared.clock.sleep(IDLE) => if !shared.outbox.has_work(account) { return },
+        }
+        if !shared.outbox.has_work(account) && shared.outbox.connections.available_permits() == 0 {
+            return;
+        }
+    }
+}
+
+/// The connection of one sender, and where it leads.
+struct Line {
+    connection: Option<(ListenerUrl, Connection)>,
+}
+
+/// Makes one attempt, or archives at once where there is no listener; its end is marked.
+async fn deliver(shared: &Shared, line: &mut Line, callback: Callback) {
+    let account = &callback.request.account;
+    let result = match shared.outbox.listeners.of(shared, account).await {
+        Err(error) => {
+            warn!(%error, "Cannot read a listener; trying again");
+            shared.outbox.put_back(callback);
+            return shared.clock.sleep(AGAIN_AFTER).await;
+        }
+        Ok(None) => AttemptResult::NoListener,
+        Ok(Some(destination)) => attempt(shared, line, &callback, &destination).await,
+    };
+    let failed = matches!(result, AttemptResult::Failed { .. } | AttemptResult::Exhausted { .. });
+    let ordinal = callback.attempts + u32::from(result != AttemptResult::NoListener);
+    let mark = Mark {
+        request: callback.request.id,
+        position: callback.position(),
+        account: account.clone(),
+        series: callback.series,
+        ordinal,
+        at: shared.now(),
+        result,
+    };
+    shared.outbox.attempted(account, failed);
+    let _ = shared.marks.send(mark);
+}
+
+async fn attempt(shared: &Shared, line: &mut Line, callback: &Callback, to: &Destination) -> AttemptResult {
+    let began_at = shared.now();
+    let ordinal = callback.attempts + 1;
+    let threshold = shared.config.schedule.attempts_max();
+    let body = CallbackBody::new(callback.request.id, &callback.told, to.credentials(), ordinal, threshold);
+    let posted = tokio::select! {
+        biased;
+        posted = line.post(shared, to, body.to_bytes().into()) => posted,
+        () = shared.clock.sleep(shared.config.attempt_timeout) => {
+            line.connection = None;
+            Err(format!("no answer within {:?}", shared.config.attempt_timeout))
+        }
+    };
+    let ended_at = shared.now();
+    shared.metrics.attempted(posted.as_ref().ok().copied(), ended_at.since(began_at));
+    let (status, error) = match posted {
+        Ok(status) if (200..300).contains(&status) => return AttemptResult::Delivered { status },
+        Ok(status) => (Some(status), None),
+        Err(error) => (None, Some(error.into_boxed_str())),
+    };
+    debug!(request.id = %callback.request.id, ordinal, ?status, ?error, "An attempt was not acknowledged");
+    match shared.config.schedule.delay_after(ordinal) {
+        Some(delay) => AttemptResult::Failed { status, error, next_at: ended_at.plus(delay) },
+        None => AttemptResult::Exhausted { status, error },
+    }
+}
+
+impl Line {
+    /// POSTs over the connection there is, or a new one; a stale one is replaced within the attempt.
+    async fn post(&mut self, shared: &Shared, to: &Destination, body: Bytes) -> Result<u16, String> {
+        let url = to.url.as_ref().map_err(ToString::to_string)?;
+        let kept =
+            self.connection.take().filter(|(leads_to, connection)| leads_to == url && connection.is_open());
+        if let Some((_, mut connection)) = kept {
+            match connection.post(body.clone()).await {
+                Err(failed) if failed.is_stale() => {}
+                answer => return self.keep(url, connection, answer),
+            }
+        }
+        let opened = Connection::open(url, &shared.config.guard, &shared.config.tls).await;
+        let mut connection = opened.map_err(|failed| failed.to_string())?;
+        let answer = connection.post(body).await;
+        self.keep(url, connection, answer)
+    }
+
+    fn keep(
+        &mut self,
+        url: &ListenerUrl,
+        connection: Connection,
+        answer: Result<u16, AttemptFailed>,
+    ) -> Result<u16, String> {
+        if connection.is_open() {
+            self.connection = Some((url.clone(), connection));
+        }
+        answer.map_err(|failed| failed.to_string())
+    }
+}
+
+/// Writes the ends of attempts, until nobody can send any more.
+pub(crate) async fn mark(shared: Arc<Shared>, mut marks: mpsc::UnboundedReceiver<Mark>) {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    while marks.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        while let Err(error) = shared.store.mark(batch.clone()).await {
+            error!(%error, "Cannot mark {} callbacks; trying again", batch.len());
+            shared.clock.sleep(AGAIN_AFTER).await;
+        }
+        debug!(marks = batch.len(), "Marked callbacks");
+        shared.outbox.marked(batch.iter().map(|mark| (&mark.account, mark.position, next_at(mark))));
+        shared.progress.touch(batch.iter().map(|mark| mark.request));
+        batch.clear();
+    }
+}
+
+fn next_at(mark: &Mark) -> Option<Timestamp> {
+    match mark.result {
+        AttemptResult::Failed { next_at, .. } => Some(next_at),
+        _ => None,
+    }
+}

@@ -1,0 +1,195 @@
+//! A lane's control: whether its carrier may be called, how much is under way, and how it is.
+
+use crate::breaker::{Breaker, Health};
+use reveille_carriers::Carrier;
+use reveille_domain::{Backoff, Network, Timestamp};
+use reveille_store::Lane;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How many outcomes of a lane may wait to be recorded before no more is claimed.
+const RECORDING_MAX: usize = 4_096;
+
+/// How many subrequests are claimed at a time: they share one reading and one call.
+pub(crate) const CLAIM_MAX: usize = 512;
+
+/// A carrier and the limits under which it is called.
+#[derive(Clone)]
+pub struct CarrierSetup {
+    /// The adapter.
+    pub carrier: Arc<dyn Carrier>,
+    /// How many operations may be under way.
+    pub concurrency: usize,
+    /// How many operations may begin per second, if that is limited.
+    pub rate: Option<u32>,
+    /// How long a call may take; an operation without reply by then is unknown.
+    pub timeout: Duration,
+    /// How long after its acceptance a subrequest is given up.
+    pub give_up_after: Duration,
+    /// How long to wait between tries, where the carrier gives no hint.
+    pub backoff: Backoff,
+}
+
+/// A carrier as it is shown.
+#[derive(Clone, Debug)]
+pub struct CarrierView {
+    /// The network that it serves.
+    pub network: Network,
+    /// Its kind; nothing where the network is unserved.
+    pub kind: Option<&'static str>,
+    /// Whether an operator holds it.
+    pub held: bool,
+    /// How it is.
+    pub health: Health,
+    /// How many subrequests are claimed.
+    pub begun: usize,
+}
+
+pub(crate) struct LaneControl {
+    pub(crate) setup: Option<CarrierSetup>,
+    pub(crate) changed: Notify,
+    calls: AtomicUsize,
+    recording: AtomicUsize,
+    held: AtomicBool,
+    breaker: Mutex<Breaker>,
+    allowance: Mutex<Allowance>,
+}
+
+/// What is left of a rate.
+struct Allowance {
+    operations: f64,
+    at: Timestamp,
+}
+
+pub(crate) fn controls(
+    carriers: &HashMap<Network, CarrierSetup>,
+    now: Timestamp,
+) -> HashMap<Lane, LaneControl> {
+    let networks = Network::ALL.map(|network| (Lane::Network(network), carriers.get(&network).cloned()));
+    let lanes = networks.into_iter().chain([(Lane::Foregone, None)]);
+    lanes.map(|(lane, setup)| (lane, LaneControl::new(setup, now))).collect()
+}
+
+impl LaneControl {
+    fn new(setup: Option<CarrierSetup>, now: Timestamp) -> Self {
+        Self {
+            setup,
+            changed: Notify::new(),
+            calls: AtomicUsize::new(0),
+            recording: AtomicUsize::new(0),
+            held: AtomicBool::new(false),
+            breaker: Mutex::default(),
+            allowance: Mutex::new(Allowance { operations: 1.0, at: now }),
+        }
+    }
+
+    pub(crate) fn wake(&self) {
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn set_held(&self, held: bool) {
+        if self.held.swap(held, Ordering::Relaxed) != held {
+            self.wake();
+        }
+    }
+
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn begin_calls(&self, operations: usize) {
+        self.calls.fetch_add(operations, Ordering::AcqRel);
+    }
+
+    pub(crate) fn end_calls(&self, operations: usize) {
+        self.calls.fetch_sub(operations, Ordering::AcqRel);
+        self.wake();
+    }
+
+    pub(crate) fn recording(&self) -> usize {
+        self.recording.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn begin_recording(&self) {
+        self.recording.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn end_recording(&self, outcomes: usize) {
+        self.recording.fetch_sub(outcomes, Ordering::AcqRel);
+        self.wake();
+    }
+
+    /// How many more subrequests may be claimed, when so many are under way already.
+    pub(crate) fn room(&self, now: Timestamp, under_way: usize) -> usize {
+        if self.held.load(Ordering::Relaxed) {
+            return 0;
+        }
+        let Some(setup) = &self.setup else { return RECORDING_MAX.saturating_sub(under_way).min(CLAIM_MAX) };
+        let concurrency = match self.health(now) {
+            Health::Answering => setup.concurrency,
+            Health::Trial => 1,
+            Health::Silent { .. } => 0,
+        };
+        let calls = concurrency.saturating_sub(self.calls());
+        let allowed = setup.rate.map_or(usize::MAX, |rate| self.allowance(rate, now));
+        calls.min(RECORDING_MAX.saturating_sub(self.recording())).min(allowed).min(CLAIM_MAX)
+    }
+
+    pub(crate) fn may_claim(&self, now: Timestamp, under_way: usize) -> bool {
+        self.room(now, under_way) > 0
+    }
+
+    /// When there is room again by the clock alone: the breaker's trial, the next operation of the rate.
+    pub(crate) fn room_at(&self, now: Timestamp) -> Option<Timestamp> {
+        if let Health::Silent { until } = self.health(now) {
+            return Some(until);
+        }
+        let rate = self.setup.as_ref()?.rate?;
+        (self.allowance(rate, now) == 0)
+            .then(|| now.plus(Duration::from_millis(1_000 / u64::from(rate.max(1)) + 1)))
+    }
+
+    /// Uses up that much of the rate.
+    pub(crate) fn spend(&self, operations: usize) {
+        if self.setup.as_ref().is_some_and(|setup| setup.rate.is_some()) {
+            self.allowance.lock().unwrap_or_else(PoisonError::into_inner).operations -= operations as f64;
+        }
+    }
+
+    fn allowance(&self, rate: u32, now: Timestamp) -> usize {
+        let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
+        let earned = now.since(allowance.at).as_secs_f64() * f64::from(rate);
+        allowance.operations = (allowance.operations + earned).min(f64::from(rate).max(1.0));
+        allowance.at = now;
+        allowance.operations.max(0.0) as usize
+    }
+
+    pub(crate) fn answered(&self) {
+        self.breaker().answered();
+    }
+
+    pub(crate) fn unanswered(&self, now: Timestamp) {
+        self.breaker().unanswered(now);
+    }
+
+    fn health(&self, now: Timestamp) -> Health {
+        self.breaker().health(now)
+    }
+
+    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn view(&self, network: Network, begun: usize, now: Timestamp) -> CarrierView {
+        CarrierView {
+            network,
+            kind: self.setup.as_ref().map(|setup| setup.carrier.kind()),
+            held: self.held.load(Ordering::Relaxed),
+            health: self.health(now),
+            begun,
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! What happens: a request is accepted, ordered, performed, recorded and told.
+//!
+//! The only room where store, carriers and callbacks meet. It decides nothing that `reveille-domain`
+//! decides, spells nothing that `reveille-wire` spells, and takes time and randomness from whoever starts it.
+
+mod accept;
+mod breaker;
+mod deliver;
+mod lane;
+mod listeners;
+mod metrics;
+mod order;
+mod outbox;
+mod perform;
+mod progress;
+mod record;
+mod retention;
+mod secrets;
+
+pub use accept::Asked;
+pub use breaker::Health;
+pub use lane::{CarrierSetup, CarrierView};
+pub use metrics::Metrics;
+pub use secrets::{Random, Secrets};
+
+use lane::LaneControl;
+use order::Order;
+use outbox::Outbox;
+use progress::Progress;
+use record::Ended;
+use reveille_callbacks::{Guard, Tls};
+use reveille_domain::{Clock, Network, RequestId, Schedule, Timestamp};
+use reveille_store::{AcceptLimits, Lane, Mark, ReplayScope, RequestView, Result, Store};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+/// How many callbacks one step of a replay makes due: one transaction of some ten milliseconds.
+const REPLAY_STEP: usize = 1_024;
+
+/// How the engine works; made from the configuration.
+pub struct EngineConfig {
+    /// How much may wait before requests are refused.
+    pub limits: AcceptLimits,
+    /// When an unacknowledged callback is sent again.
+    pub schedule: Schedule,
+    /// How long an attempt may take, from connecting to the end of the answer.
+    pub attempt_timeout: Duration,
+    /// How many connections one listener gets.
+    pub connections_per_listener: usize,
+    /// How many connections all listeners together get.
+    pub connections_in_all: usize,
+    /// Where listeners may be.
+    pub guard: Guard,
+    /// Roots and settings of TLS to listeners.
+    pub tls: Tls,
+    /// The carriers, by the network that each serves. A network without one is unserved.
+    pub carriers: HashMap<Network, CarrierSetup>,
+    /// How long told requests and archived callbacks are kept.
+    pub keep_archived: Duration,
+    /// How long a graceful stop waits for calls and attempts under way.
+    pub stop_within: Duration,
+}
+
+/// The parts that the engine is given.
+pub struct Parts {
+    /// What is kept.
+    pub store: Arc<dyn Store>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where ids and nonces come from.
+    pub random: Arc<dyn Random>,
+    /// What opens callback passwords.
+    pub secrets: Arc<Secrets>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The running engine. Dropping it stops its tasks where they are, which loses nothing that was accepted.
+pub struct Engine {
+    shared: Arc<Shared>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+pub(crate) struct Shared {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    secrets: Arc<Secrets>,
+    metrics: Arc<Metrics>,
+    config: EngineConfig,
+    order: Mutex<Order>,
+    lanes: HashMap<Lane, LaneControl>,
+    ended: mpsc::UnboundedSender<Ended>,
+    outbox: Outbox,
+    marks: mpsc::UnboundedSender<Mark>,
+    progress: Progress,
+    /// What was accepted up to here may have been begun by a process before this one.
+    last_sequence_before: i64,
+    stopping: watch::Sender<bool>,
+}
+
+impl Engine {
+    /// Starts the engine on what the store holds: what waits goes on, what is untold is told.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn start(config: EngineConfig, parts: Parts) -> Result<Self> {
+        let last_sequence_before = parts.store.last_sequence().await?;
+        let (ended, to_record) = mpsc::unbounded_channel();
+        let (marks, to_mark) = mpsc::unbounded_channel();
+        let outbox = Outbox::new(config.connections_per_listener, config.connections_in_all);
+        let shared = Arc::new(Shared {
+            order: Mutex::default(),
+            lanes: lane::controls(&config.carriers, parts.clock.now()),
+            ended,
+            outbox,
+            marks,
+            progress: Progress::default(),
+            last_sequence_before,
+            stopping: watch::Sender::new(false),
+            store: parts.store,
+            clock: parts.clock,
+            random: parts.random,
+            secrets: parts.secrets,
+            metrics: parts.metrics,
+            config,
+        });
+        shared.expect_what_is_kept().await?;
+        let mut tasks = JoinSet::new();
+        for lane in shared.lanes.keys() {
+            tasks.spawn(perform::run(Arc::clone(&shared), *lane));
+        }
+        tasks.spawn(record::run(Arc::clone(&shared), to_record));
+        tasks.spawn(deliver::mark(Arc::clone(&shared), to_mark));
+        tasks.spawn(deliver::run(Arc::clone(&shared)));
+        tasks.spawn(retention::run(Arc::clone(&shared)));
+        let engine = Self { shared, tasks: Mutex::new(tasks) };
+        engine.notice_holds().await?;
+        Ok(engine)
+    }
+
+    /// What is kept, to read from.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.shared.store
+    }
+
+    /// What time it is.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
+    }
+
+    /// Where listeners may be.
+    pub fn guard(&self) -> &Guard {
+        &self.shared.config.guard
+    }
+
+    /// How often a callback is attempted at most.
+    pub fn attempts_max(&self) -> u32 {
+        self.shared.config.schedule.attempts_max()
+    }
+
+    /// Cancels a request: what of it was not begun ends as failed, `REQUEST_CANCELLED`, with its callbacks.
+    ///
+    /// # Errors
+    /// Where the store fails; the cancellation may then be kept, and goes on at the next call or start.
+    pub async fn cancel(&self, request: RequestId) -> Result<Option<RequestView>> {
+        perform::cancel(&self.shared, request).await
+    }
+
+    /// Makes callbacks that have ended due again, each as a new series; how many.
+    ///
+    /// # Errors
+    /// Where the store fails; some may be due again by then.
+    pub async fn replay(&self, scope: ReplayScope) -> Result<usize> {
+        let mut scope = scope;
+        let mut callbacks = 0;
+        loop {
+            let step = self.shared.store.replay(scope.clone(), self.shared.clock.now(), REPLAY_STEP).await?;
+            callbacks += step.callbacks;
+            match (&mut scope, step.next) {
+                (ReplayScope::Account { after, .. }, Some(next)) => *after = next,
+                _ => break,
+            }
+        }
+        info!(callbacks, "Replaying {callbacks} callbacks");
+        self.notice_callbacks().await?;
+        Ok(callbacks)
+    }
+
+    /// Looks in the store for callbacks that became due by another way than an outcome of this process.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn notice_callbacks(&self) -> Result<()> {
+        self.shared.expect_callbacks().await
+    }
+
+    /// A listener was registered or removed: the next attempt looks at it anew.
+    pub fn listener_changed(&self) {
+        self.shared.outbox.listeners.forget_all();
+    }
+
+    /// Holds a network's carrier, or releases it.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn hold(&self, network: Network, hold: bool) -> Result<()> {
+        let at = hold.then(|| self.shared.clock.now());
+        self.shared.store.set_hold(network, at).await?;
+        self.notice_holds().await
+    }
+
+    /// Reads which carriers are held, as another process may have said so.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn notice_holds(&self) -> Result<()> {
+        let held = self.shared.store.holds().await?;
+        for (lane, control) in &self.shared.lanes {
+            if let Lane::Network(network) = lane {
+                control.set_held(held.contains(network));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every carrier, with how it is.
+    pub fn carriers(&self) -> Vec<CarrierView> {
+        let order = self.shared.order();
+        let now = self.shared.clock.now();
+        let view = |network: Network| {
+            let lane = Lane::Network(network);
+            self.shared.lanes.get(&lane).map(|control| control.view(network, order.begun(lane), now))
+        };
+        Network::ALL.into_iter().filter_map(view).collect()
+    }
+
+    /// A receiver that changes whenever an outcome of the request was recorded or one of its callbacks ended.
+    pub fn watch(&self, request: RequestId) -> watch::Receiver<u64> {
+        self.shared.progress.watch(request)
+    }
+
+    /// How many callbacks' attempts are under way.
+    pub fn attempts_under_way(&self) -> usize {
+        self.shared.outbox.attempts_under_way()
+    }
+
+    /// Whether anything can go on before the clock moves, carrier calls and attempts under way aside.
+    pub fn is_moving(&self) -> bool {
+        let order = self.shared.order();
+        let performs = |(lane, control): (&Lane, &LaneControl)| {
+            let waits = control.calls() + control.recording();
+            control.recording() > 0
+                || (order.is_ready(*lane) && control.may_claim(self.shared.clock.now(), waits))
+        };
+        self.shared.lanes.iter().any(performs) || self.shared.outbox.is_moving(self.shared.clock.now())
+    }
+
+    /// Stops taking up new work, waits for what is under way as long as the configuration says, and ends.
+    /// What was not finished is driven again at the next start.
+    pub async fn stop(&self) {
+        self.shared.stopping.send_replace(true);
+        self.shared.wake_everything();
+        let limit = self.shared.clock.now().plus(self.shared.config.stop_within);
+        while self.is_under_way() && self.shared.clock.now() < limit {
+            self.shared.clock.sleep(Duration::from_millis(5)).await;
+        }
+        if self.is_under_way() {
+            warn!("Stopped before everything under way had ended; it is driven again at the next start");
+        }
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+
+    fn is_under_way(&self) -> bool {
+        let lanes = self.shared.lanes.values().any(|control| control.calls() + control.recording() > 0);
+        lanes || self.shared.outbox.is_under_way()
+    }
+}
+
+impl Shared {
+    pub(crate) fn order(&self) -> MutexGuard<'_, Order> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lane(&self, lane: Lane) -> &LaneControl {
+        self.lanes.get(&lane).expect("every lane has a control from the start")
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn wake_everything(&self) {
+        self.lanes.values().for_each(LaneControl::wake);
+        self.outbox.wake();
+    }
+
+    async fn expect_what_is_kept(&self) -> Result<()> {
+        for (account, lane) in self.store.lanes().await? {
+            self.order().expect(&account, lane);
+        }
+        self.expect_callbacks().await
+    }
+
+    async fn expect_callbacks(&self) -> Result<()> {
+        for (account, due) in self.store.untold().await? {
+            self.outbox.expect(&account, due);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! Where an account's callbacks go now: read from the store, kept for a second, judged by the guard.
+
+use crate::Shared;
+use reveille_callbacks::{ListenerUrl, UrlRefused};
+use reveille_domain::{AccountName, Timestamp};
+use reveille_wire::Credentials;
+use reveille_wire::answers::PROFILE_SERVICE;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long a listener is taken for what it was: another process may have changed it.
+const KEPT_FOR: Duration = Duration::from_secs(1);
+
+/// How many are kept.
+const KEPT_MAX: usize = 10_000;
+
+/// A listener as the next attempt needs it.
+pub(crate) struct Destination {
+    pub(crate) url: Result<ListenerUrl, UrlRefused>,
+    credentials: Option<(Box<str>, Box<str>)>,
+}
+
+impl Destination {
+    pub(crate) fn credentials(&self) -> Option<Credentials<'_>> {
+        let (username, password) = self.credentials.as_ref()?;
+        Some(Credentials { username, password })
+    }
+}
+
+type Kept = HashMap<AccountName, (Timestamp, Option<Arc<Destination>>)>;
+
+#[derive(Default)]
+pub(crate) struct Listeners {
+    kept: Mutex<Kept>,
+}
+
+impl Listeners {
+    /// What was kept is read again.
+    pub(crate) fn forget_all(&self) {
+        self.lock().clear();
+    }
+
+    /// The listener that is registered now; nothing where there is none.
+    pub(crate) async fn of(
+        &self,
+        shared: &Shared,
+        account: &AccountName,
+    ) -> reveille_store::Result<Option<Arc<Destination>>> {
+        let now = shared.now();
+        if let Some((read_at, destination)) = self.lock().get(account)
+            && now.since(*read_at) < KEPT_FOR
+        {
+            return Ok(destination.clone());
+        }
+        let destination = read(shared, account).await?.map(Arc::new);
+        let mut kept = self.lock();
+        if kept.len() >= KEPT_MAX {
+            kept.clear();
+        }
+        kept.insert(account.clone(), (now, destination.clone()));
+        Ok(destination)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn read(shared: &Shared, account: &AccountName) -> reveille_store::Result<Option<Destination>> {
+    let listeners = shared.store.listeners(account).await?;
+    let Some(listener) = listeners.into_iter().find(|listener| *listener.service == *PROFILE_SERVICE) else {
+        return Ok(None);
+    };
+    let password = listener.password.as_deref().map(|sealed| shared.secrets.open(sealed).unwrap_or_default());
+    let credentials = match (listener.username, password) {
+        (None, None) => None,
+        (username, password) => Some((username.unwrap_or_default(), password.unwrap_or_default())),
+    };
+    Ok(Some(Destination { url: shared.config.guard.check(&listener.url), credentials }))
+}

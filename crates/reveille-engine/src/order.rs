@@ -1,0 +1,508 @@
+//! Whose turn it is: in order per eUICC, accounts in turn on each lane, a bounded window in memory.
+//!
+//! Pure: what is admitted, claimed, delayed and finished comes in by calls, and nothing here waits. An
+//! account's work in a lane is in memory as far as the window reaches; behind it, the store has it in the
+//! same order, and is read when the window has room again.
+
+use reveille_domain::{AccountName, Fault, Position, Timestamp};
+use reveille_store::{DeviceKey, Lane, Waiting};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+/// How many subrequests of one account in one lane are in memory at most: more than one whole request.
+const WINDOW_OF_ACCOUNT: usize = 16_384;
+
+/// How many each account may have there even when all windows together are full.
+const WINDOW_ASSURED: usize = 256;
+
+/// How many are in memory at most before windows shrink to what is assured: about 20 MiB.
+const WINDOW_IN_ALL: usize = 131_072;
+
+/// How many subrequests of an account are claimed before the next account has its turn.
+const TURN: usize = 32;
+
+/// A waiting subrequest on its way, and how often its carrier was asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(crate) waiting: Waiting,
+    pub(crate) tries: u32,
+}
+
+impl Item {
+    pub(crate) fn new(waiting: Waiting) -> Self {
+        Self { waiting, tries: 0 }
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        self.waiting.position()
+    }
+
+    pub(crate) fn lane(&self) -> Lane {
+        self.waiting.target.as_ref().map_or(Lane::Foregone, |target| Lane::Network(target.network))
+    }
+
+    fn device(&self) -> Option<DeviceKey> {
+        self.waiting.target.as_ref().ok().map(|target| target.device)
+    }
+
+    fn account(&self) -> &AccountName {
+        &self.waiting.request.account
+    }
+}
+
+/// A part of the store that is to be read into the window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refill {
+    pub(crate) account: AccountName,
+    pub(crate) after: Position,
+    pub(crate) limit: usize,
+    skipped: u64,
+}
+
+/// What was claimed, and whether earlier work on the same eUICC may stand in the store alone.
+pub(crate) struct Claimed {
+    pub(crate) items: Vec<Item>,
+    pub(crate) unsure: Vec<Item>,
+}
+
+/// Everything that waits or is under way, as far as it is in memory.
+#[derive(Default)]
+pub(crate) struct Order {
+    lanes: HashMap<Lane, LaneQueue>,
+    devices: HashMap<DeviceKey, Device>,
+    cancelled: HashSet<i64>,
+    in_memory: usize,
+}
+
+#[derive(Default)]
+struct LaneQueue {
+    accounts: HashMap<AccountName, AccountQueue>,
+    turns: VecDeque<AccountName>,
+    delayed: BTreeMap<(Timestamp, Position), Item>,
+    begun: usize,
+}
+
+#[derive(Default)]
+struct AccountQueue {
+    ready: BTreeMap<Position, Item>,
+    in_memory: usize,
+    last: Option<Position>,
+    /// Everything in the store behind this is not in memory.
+    behind: Option<Position>,
+    /// How many admissions were left to the store so far.
+    skipped: u64,
+    reading: bool,
+    in_turn: bool,
+}
+
+/// One eUICC with work: whose turn it is on it, and what waits behind.
+#[derive(Default)]
+struct Device {
+    head: Option<Head>,
+    waiting: BTreeMap<Position, Item>,
+}
+
+#[derive(Clone, Copy)]
+struct Head {
+    position: Position,
+    begun: bool,
+    lane: Lane,
+    delayed_until: Option<Timestamp>,
+}
+
+impl Order {
+    /// The store holds work of this account in this lane that is not in memory: for a start.
+    pub(crate) fn expect(&mut self, account: &AccountName, lane: Lane) {
+        self.queue(lane, account).behind = Some(Position { sequence: 0, number: 0 });
+    }
+
+    /// Takes in a subrequest that was just accepted, or leaves it to the store where the window is full.
+    pub(crate) fn admit(&mut self, item: Item) {
+        let in_all = self.in_memory;
+        let position = item.position();
+        let queue = self.queue(item.lane(), item.account());
+        let beyond = queue.behind.is_some_and(|behind| position > behind);
+        let full = queue.behind.is_none() && queue.is_full(in_all);
+        if beyond || full {
+            queue.skipped += 1;
+            queue.behind = queue.behind.or(queue.last).or(Some(Position { sequence: 0, number: 0 }));
+            return;
+        }
+        self.insert(item);
+    }
+
+    /// Which parts of the store are to be read into this lane's windows now.
+    pub(crate) fn refills(&mut self, lane: Lane) -> Vec<Refill> {
+        let in_all = self.in_memory;
+        let Some(lane) = self.lanes.get_mut(&lane) else { return Vec::new() };
+        let mut refills = Vec::new();
+        for (account, queue) in &mut lane.accounts {
+            let window = queue.window(in_all);
+            if let Some(after) = queue.behind.filter(|_| !queue.reading && queue.in_memory <= window / 2) {
+                queue.reading = true;
+                let limit = window - queue.in_memory;
+                refills.push(Refill { account: account.clone(), after, limit, skipped: queue.skipped });
+            }
+        }
+        refills
+    }
+
+    /// Takes in what was read; `None` where the reading failed and is to be tried again.
+    pub(crate) fn refilled(&mut self, lane: Lane, refill: &Refill, read: Option<Vec<Waiting>>) {
+        let last = read.as_ref().and_then(|read| read.last()).map(Waiting::position);
+        let full = read.as_ref().is_none_or(|read| read.len() == refill.limit);
+        for waiting in read.into_iter().flatten() {
+            self.insert(Item::new(waiting));
+        }
+        let queue = self.queue(lane, &refill.account);
+        queue.reading = false;
+        let more = full || queue.skipped != refill.skipped;
+        queue.behind = more.then_some(last.unwrap_or(refill.after));
+    }
+
+    /// Claims at most `limit` subrequests whose turn it is, accounts in turn.
+    pub(crate) fn claim(&mut self, lane: Lane, limit: usize, now: Timestamp) -> Claimed {
+        self.wake_delayed(lane, now);
+        let mut claimed = Vec::new();
+        if let Some(queue) = self.lanes.get_mut(&lane) {
+            while claimed.len() < limit
+                && let Some(account) = queue.turns.pop_front()
+            {
+                let Some(of_account) = queue.accounts.get_mut(&account) else { continue };
+                let turn = TURN.min(limit - claimed.len());
+                claimed.extend(
+                    std::iter::from_fn(|| of_account.ready.pop_first()).take(turn).map(|(_, item)| item),
+                );
+                of_account.in_turn = !of_account.ready.is_empty();
+                if of_account.in_turn {
+                    queue.turns.push_back(account);
+                }
+            }
+            queue.begun += claimed.len();
+        }
+        for item in &claimed {
+            self.set_head(item, true, None);
+        }
+        let (unsure, items) = claimed.into_iter().partition(|item| item.tries == 0 && self.is_unsure(item));
+        Claimed { items, unsure }
+    }
+
+    /// Puts a claimed subrequest off until `at`. Where it was not begun, an earlier one may go first.
+    pub(crate) fn delay(&mut self, item: Item, at: Timestamp) {
+        self.set_head(&item, item.tries > 0, Some(at));
+        let position = item.position();
+        let lane = self.lanes.entry(item.lane()).or_default();
+        lane.begun = lane.begun.saturating_sub(1);
+        lane.delayed.insert((at, position), item);
+    }
+
+    /// Lets go of a claimed subrequest that has ended; the next on its eUICC has its turn.
+    pub(crate) fn finish(&mut self, item: &Item) {
+        let lane = self.lanes.entry(item.lane()).or_default();
+        lane.begun = lane.begun.saturating_sub(1);
+        self.leave(item);
+    }
+
+    /// Takes the subrequests of a cancelled request that were not begun out of memory. What is still to be
+    /// read of it from the store, or is claimed later, is recognised by `is_cancelled`.
+    pub(crate) fn cancel(&mut self, sequence: i64, account: &AccountName) -> Vec<Item> {
+        self.cancelled.insert(sequence);
+        let mut taken = Vec::new();
+        for lane in self.lanes.values_mut() {
+            if let Some(queue) = lane.accounts.get_mut(account) {
+                let of_request = |position: &Position| position.sequence == sequence;
+                taken.extend(
+                    queue
+                        .ready
+                        .extract_if(.., |at, item| of_request(at) && item.tries == 0)
+                        .map(|(_, item)| item),
+                );
+            }
+            let unbegun =
+                |(_, at): &(Timestamp, Position), item: &mut Item| at.sequence == sequence && item.tries == 0;
+            taken.extend(lane.delayed.extract_if(.., unbegun).map(|(_, item)| item));
+        }
+        for device in self.devices.values_mut() {
+            taken
+                .extend(device.waiting.extract_if(.., |at, _| at.sequence == sequence).map(|(_, item)| item));
+        }
+        for item in &taken {
+            self.leave(item);
+        }
+        taken
+    }
+
+    /// Whether the request was cancelled while this process ran. Kept for good, as a reading of the store
+    /// that began before the cancellation may still arrive.
+    pub(crate) fn is_cancelled(&self, sequence: i64) -> bool {
+        self.cancelled.contains(&sequence)
+    }
+
+    /// Whether a subrequest on that eUICC is in memory, begun or not.
+    pub(crate) fn holds(&self, device: DeviceKey, position: Position) -> bool {
+        self.devices.get(&device).is_some_and(|device| {
+            device.head.is_some_and(|head| head.position == position)
+                || device.waiting.contains_key(&position)
+        })
+    }
+
+    /// When the lane has something to do by itself next: a delayed subrequest's time.
+    pub(crate) fn next_wake(&self, lane: Lane) -> Option<Timestamp> {
+        self.lanes.get(&lane)?.delayed.keys().next().map(|(at, _)| *at)
+    }
+
+    /// How many are claimed and have neither ended nor been put off.
+    pub(crate) fn begun(&self, lane: Lane) -> usize {
+        self.lanes.get(&lane).map_or(0, |lane| lane.begun)
+    }
+
+    /// Whether anything could be claimed now.
+    pub(crate) fn is_ready(&self, lane: Lane) -> bool {
+        self.lanes.get(&lane).is_some_and(|lane| !lane.turns.is_empty())
+    }
+
+    fn queue(&mut self, lane: Lane, account: &AccountName) -> &mut AccountQueue {
+        let accounts = &mut self.lanes.entry(lane).or_default().accounts;
+        if !accounts.contains_key(account) {
+            accounts.insert(account.clone(), AccountQueue::default());
+        }
+        accounts.get_mut(account).expect("it was inserted above where it was absent")
+    }
+
+    fn insert(&mut self, item: Item) {
+        if item.device().is_some_and(|device| self.holds(device, item.position())) {
+            return; // read from the store between its commit and its admission
+        }
+        self.in_memory += 1;
+        let position = item.position();
+        let queue = self.queue(item.lane(), item.account());
+        queue.in_memory += 1;
+        queue.last = queue.last.max(Some(position));
+        let Some(key) = item.device() else { return self.make_ready(item) };
+        let device = self.devices.entry(key).or_default();
+        match device.head {
+            None => self.make_ready(item),
+            Some(head) if position < head.position && !head.begun => self.overtake(key, head, item),
+            Some(_) => drop(device.waiting.insert(position, item)),
+        }
+    }
+
+    /// An earlier subrequest arrives after a later one of another lane: the later one waits behind it.
+    fn overtake(&mut self, key: DeviceKey, head: Head, earlier: Item) {
+        let account = earlier.account().clone();
+        let lane = self.lanes.entry(head.lane).or_default();
+        let later = match head.delayed_until {
+            Some(at) => lane.delayed.remove(&(at, head.position)),
+            None => lane.accounts.get_mut(&account).and_then(|queue| queue.ready.remove(&head.position)),
+        };
+        if let Some(later) = later {
+            self.devices.entry(key).or_default().waiting.insert(head.position, later);
+        }
+        self.make_ready(earlier);
+    }
+
+    fn make_ready(&mut self, item: Item) {
+        self.set_head(&item, item.tries > 0, None);
+        let lane = self.lanes.entry(item.lane()).or_default();
+        let Some(queue) = lane.accounts.get_mut(item.account()) else { return };
+        if !queue.in_turn {
+            queue.in_turn = true;
+            lane.turns.push_back(item.account().clone());
+        }
+        queue.ready.insert(item.position(), item);
+    }
+
+    fn set_head(&mut self, item: &Item, begun: bool, delayed_until: Option<Timestamp>) {
+        if let Some(key) = item.device() {
+            let head = Head { position: item.position(), begun, lane: item.lane(), delayed_until };
+            self.devices.entry(key).or_default().head = Some(head);
+        }
+    }
+
+    fn wake_delayed(&mut self, lane: Lane, now: Timestamp) {
+        while let Some(queue) = self.lanes.get_mut(&lane)
+            && let Some(entry) = queue.delayed.first_entry()
+            && entry.key().0 <= now
+        {
+            let item = entry.remove();
+            self.make_ready(item);
+        }
+    }
+
+    /// Removes what has ended from the counts and from its eUICC.
+    fn leave(&mut self, item: &Item) {
+        self.in_memory -= 1;
+        self.queue(item.lane(), item.account()).in_memory -= 1;
+        let Some(key) = item.device() else { return };
+        let Some(device) = self.devices.get_mut(&key) else { return };
+        if device.head.is_some_and(|head| head.position == item.position()) {
+            device.head = None;
+            match device.waiting.pop_first() {
+                Some((_, next)) => self.make_ready(next),
+                None => drop(self.devices.remove(&key)),
+            }
+        }
+    }
+
+    /// Whether earlier work on the item's eUICC may be in the store alone: another lane's window overflows.
+    fn is_unsure(&self, item: &Item) -> bool {
+        let elsewhere = |(lane, queue): (&Lane, &LaneQueue)| {
+            *lane != item.lane() && queue.accounts.get(item.account()).is_some_and(|of| of.behind.is_some())
+        };
+        item.device().is_some() && self.lanes.iter().any(elsewhere)
+    }
+}
+
+impl AccountQueue {
+    fn window(&self, in_all: usize) -> usize {
+        if in_all < WINDOW_IN_ALL { WINDOW_OF_ACCOUNT } else { WINDOW_ASSURED }
+    }
+
+    fn is_full(&self, in_all: usize) -> bool {
+        self.in_memory >= self.window(in_all)
+    }
+}
+
+/// The fault of a subrequest that was known to fail when it was accepted.
+pub(crate) fn foregone(item: &Item) -> Option<&Fault> {
+    item.waiting.target.as_ref().err()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reveille_domain::{Action, Network, RequestId};
+    use reveille_store::{ProfileKey, RequestHead, Target};
+    use std::sync::Arc;
+
+    const US: Lane = Lane::Network(Network::VerizonUs);
+    const GLOBAL: Lane = Lane::Network(Network::Global);
+    const NOW: Timestamp = Timestamp(0);
+
+    fn item(account: &str, sequence: i64, number: u32, device: i64, network: Network) -> Item {
+        let head = RequestHead {
+            sequence,
+            id: RequestId::from_random(u128::try_from(sequence).unwrap()),
+            account: account.parse().unwrap(),
+            action: Action::ProfileResume,
+            service_plan: None,
+            accepted_at: NOW,
+            cancelled: false,
+        };
+        let target = Target { profile: ProfileKey(device * 2), device: DeviceKey(device), network };
+        let iccid = format!("89{sequence:08}{number:09}").parse().unwrap();
+        Item::new(Waiting { request: Arc::new(head), number, iccid, target: Ok(target) })
+    }
+
+    fn us(account: &str, sequence: i64, number: u32, device: i64) -> Item {
+        item(account, sequence, number, device, Network::VerizonUs)
+    }
+
+    fn numbers(claimed: &Claimed) -> Vec<(i64, u32)> {
+        claimed.items.iter().map(|item| (item.position().sequence, item.position().number)).collect()
+    }
+
+    #[test]
+    fn one_euicc_never_has_two_operations_under_way() {
+        let mut order = Order::default();
+        order.admit(us("acc-1", 1, 1, 7));
+        order.admit(us("acc-1", 2, 1, 7));
+        order.admit(item("acc-1", 3, 1, 7, Network::Global));
+        let first = order.claim(US, 10, NOW);
+        assert_eq!(numbers(&first), [(1, 1)]);
+        assert!(order.claim(US, 10, NOW).items.is_empty());
+        assert!(order.claim(GLOBAL, 10, NOW).items.is_empty());
+        order.finish(&first.items[0]);
+        let second = order.claim(US, 10, NOW);
+        assert_eq!(numbers(&second), [(2, 1)]);
+        order.finish(&second.items[0]);
+        assert_eq!(numbers(&order.claim(GLOBAL, 10, NOW)), [(3, 1)]);
+    }
+
+    #[test]
+    fn accounts_take_turns_whatever_the_length_of_their_queues() {
+        let mut order = Order::default();
+        for number in 1..=1_000 {
+            order.admit(us("acc-big", 1, number, i64::from(number)));
+        }
+        order.admit(us("acc-small", 2, 1, 5_000));
+        let claimed = order.claim(US, TURN + 1, NOW);
+        assert!(numbers(&claimed).contains(&(2, 1)));
+    }
+
+    #[test]
+    fn the_window_overflows_into_the_store_and_is_read_back_in_order() {
+        let mut order = Order::default();
+        let total = u32::try_from(WINDOW_OF_ACCOUNT).unwrap() + 10;
+        for number in 1..=total {
+            order.admit(us("acc-1", 1, number, i64::from(number)));
+        }
+        assert_eq!(order.in_memory, WINDOW_OF_ACCOUNT);
+        assert!(order.refills(US).is_empty());
+        for item in order.claim(US, WINDOW_OF_ACCOUNT, NOW).items {
+            order.finish(&item);
+        }
+        let refills = order.refills(US);
+        assert_eq!(refills[0].after, Position { sequence: 1, number: total - 10 });
+        assert!(order.refills(US).is_empty(), "one reading at a time");
+        let rest: Vec<_> = (total - 9..=total).map(|n| us("acc-1", 1, n, i64::from(n)).waiting).collect();
+        order.refilled(US, &refills[0], Some(rest));
+        assert_eq!(order.claim(US, 100, NOW).items.len(), 10);
+        assert!(order.refills(US).is_empty(), "nothing is left in the store");
+    }
+
+    #[test]
+    fn what_is_accepted_while_the_store_is_read_is_read_again() {
+        let mut order = Order::default();
+        order.expect(&"acc-1".parse().unwrap(), US);
+        let refill = order.refills(US).remove(0);
+        order.admit(us("acc-1", 9, 1, 9)); // committed after the reading began
+        order.refilled(US, &refill, Some(vec![us("acc-1", 1, 1, 1).waiting]));
+        let again = order.refills(US).remove(0);
+        assert_eq!(again.after, Position { sequence: 1, number: 1 });
+    }
+
+    #[test]
+    fn an_earlier_subrequest_that_arrives_late_goes_first() {
+        let mut order = Order::default();
+        order.expect(&"acc-1".parse().unwrap(), US);
+        order.admit(item("acc-1", 5, 1, 7, Network::Global));
+        let claimed = order.claim(GLOBAL, 10, NOW);
+        assert!(claimed.items.is_empty(), "earlier work may stand in the store");
+        order.delay(claimed.unsure.into_iter().next().unwrap(), Timestamp(250));
+        let refill = order.refills(US).remove(0);
+        order.refilled(US, &refill, Some(vec![us("acc-1", 3, 1, 7).waiting]));
+        let first = order.claim(US, 10, NOW);
+        assert_eq!(numbers(&first), [(3, 1)]);
+        assert!(order.claim(GLOBAL, 10, Timestamp(500)).items.is_empty());
+        order.finish(&first.items[0]);
+        assert_eq!(numbers(&order.claim(GLOBAL, 10, Timestamp(500))), [(5, 1)]);
+    }
+
+    #[test]
+    fn a_delayed_subrequest_keeps_its_euicc_and_comes_again_at_its_time() {
+        let mut order = Order::default();
+        order.admit(us("acc-1", 1, 1, 7));
+        order.admit(us("acc-1", 2, 1, 7));
+        let mut item = order.claim(US, 10, NOW).items.remove(0);
+        item.tries = 1;
+        order.delay(item, Timestamp(1_000));
+        assert!(order.claim(US, 10, Timestamp(999)).items.is_empty());
+        assert_eq!(order.next_wake(US), Some(Timestamp(1_000)));
+        assert_eq!(numbers(&order.claim(US, 10, Timestamp(1_000))), [(1, 1)]);
+    }
+
+    #[test]
+    fn cancelling_takes_what_is_not_begun_and_leaves_the_rest() {
+        let mut order = Order::default();
+        for number in 1..=4 {
+            order.admit(us("acc-1", 1, number, i64::from(number % 2)));
+        }
+        order.admit(us("acc-1", 2, 1, 1));
+        let begun = order.claim(US, 1, NOW).items.remove(0);
+        let taken = order.cancel(1, &"acc-1".parse().unwrap());
+        assert_eq!(taken.len(), 3);
+        order.finish(&begun);
+        assert_eq!(numbers(&order.claim(US, 10, NOW)), [(2, 1)]);
+        assert!(order.is_cancelled(1));
+    }
+}

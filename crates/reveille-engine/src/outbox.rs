@@ -1,0 +1,276 @@
+//! Callbacks on their way: a bounded queue per account, and how many connections its listener has.
+//!
+//! What is due but not in memory stands in the store; a queue knows from when on that may be so.
+
+use crate::listeners::Listeners;
+use reveille_domain::{AccountName, Position, Timestamp};
+use reveille_store::Callback;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, Semaphore};
+
+/// How many callbacks of one account are in memory at most: more than one whole request's.
+const WINDOW_OF_ACCOUNT: usize = 16_384;
+
+/// How many each account may have there even when all together are full.
+const WINDOW_ASSURED: usize = 64;
+
+/// How many callbacks are in memory at most before windows shrink to what is assured: about 16 MiB.
+const WINDOW_IN_ALL: usize = 49_152;
+
+pub(crate) struct Outbox {
+    queues: Mutex<Queues>,
+    pub(crate) listeners: Listeners,
+    /// Something is due, or will be at another time than was thought.
+    pub(crate) changed: Notify,
+    /// Idle connections look whether they are wanted.
+    pub(crate) offered: Notify,
+    pub(crate) connections: Arc<Semaphore>,
+    connections_per_listener: usize,
+    attempts: AtomicUsize,
+    marking: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Queues {
+    of: HashMap<AccountName, Queue>,
+    in_memory: usize,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Callback>,
+    /// Waiting, in an attempt, or attempted and not yet marked: not to be read from the store again.
+    held: HashSet<Position>,
+    /// From when on the store may hold due callbacks that are not in memory.
+    due_in_store: Option<Timestamp>,
+    reading: bool,
+    /// Marked since the reading began: what is read of them is out of date.
+    marked_meanwhile: HashSet<Position>,
+    connections: usize,
+    failing: bool,
+}
+
+/// What a connection has to do next.
+pub(crate) enum Taken {
+    Callback(Box<Callback>),
+    /// Wait for more.
+    Nothing,
+    /// Close: the listener fails, and has another connection.
+    Excess,
+}
+
+impl Outbox {
+    pub(crate) fn new(connections_per_listener: usize, connections_in_all: usize) -> Self {
+        Self {
+            queues: Mutex::default(),
+            listeners: Listeners::default(),
+            changed: Notify::new(),
+            offered: Notify::new(),
+            connections: Arc::new(Semaphore::new(connections_in_all.max(1))),
+            connections_per_listener: connections_per_listener.max(1),
+            attempts: AtomicUsize::new(0),
+            marking: AtomicUsize::new(0),
+        }
+    }
+
+    /// Takes a callback that is due now, or leaves it to the store where there is no room.
+    pub(crate) fn offer(&self, callback: Callback) {
+        let mut queues = self.lock();
+        let window = queues.window();
+        let account = callback.request.account.clone();
+        let at = callback.request.accepted_at;
+        let queue = queues.of.entry(account).or_default();
+        if queue.held.len() >= window || queue.due_in_store.is_some_and(|due| due <= at) {
+            queue.expect(at);
+        } else if queue.held.insert(callback.position()) {
+            queue.waiting.push_back(callback);
+            queues.in_memory += 1;
+        }
+    }
+
+    /// The store holds callbacks of this account that are due at `at`.
+    pub(crate) fn expect(&self, account: &AccountName, at: Timestamp) {
+        self.lock().of.entry(account.clone()).or_default().expect(at);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn wake(&self) {
+        self.changed.notify_one();
+        self.offered.notify_waiters();
+    }
+
+    /// The accounts whose due callbacks are to be read now, each with how many at most.
+    pub(crate) fn refills(&self, now: Timestamp) -> Vec<(AccountName, usize)> {
+        let mut queues = self.lock();
+        let window = queues.window();
+        let wanting = |(account, queue): (&AccountName, &mut Queue)| {
+            let due = queue.due_in_store.is_some_and(|due| due <= now);
+            let wants = due && !queue.reading && queue.held.len() <= window / 2;
+            wants.then(|| {
+                queue.reading = true;
+                queue.due_in_store = None;
+                (account.clone(), window)
+            })
+        };
+        queues.of.iter_mut().filter_map(wanting).collect()
+    }
+
+    /// Takes in what was read, and from when on the store may hold more.
+    pub(crate) fn refilled(&self, account: &AccountName, read: Vec<Callback>, more_at: Option<Timestamp>) {
+        let mut queues = self.lock();
+        let queue = queues.of.entry(account.clone()).or_default();
+        queue.reading = false;
+        let mut new = 0;
+        let marked = std::mem::take(&mut queue.marked_meanwhile);
+        for callback in read {
+            let position = callback.position();
+            if !marked.contains(&position) && queue.held.insert(position) {
+                queue.waiting.push_back(callback);
+                new += 1;
+            }
+        }
+        if let Some(at) = more_at {
+            queue.expect(at);
+        }
+        queues.in_memory += new;
+    }
+
+    /// When the store may have something due, at the earliest.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        let queues = self.lock();
+        queues.of.values().filter(|queue| !queue.reading).filter_map(|queue| queue.due_in_store).min()
+    }
+
+    /// The accounts whose listeners are to have one connection more, each counted as having it.
+    pub(crate) fn wanted(&self) -> Vec<AccountName> {
+        let mut queues = self.lock();
+        let mut wanted = Vec::new();
+        for (account, queue) in &mut queues.of {
+            // A failing listener gets one connection, so that it takes nothing from others.
+            let allowed = if queue.failing { 1 } else { self.connections_per_listener };
+            while queue.connections < allowed && queue.connections < queue.waiting.len() {
+                queue.connections += 1;
+                wanted.push(account.clone());
+            }
+        }
+        wanted
+    }
+
+    /// The next callback for one of the account's connections.
+    pub(crate) fn take(&self, account: &AccountName) -> Taken {
+        let mut queues = self.lock();
+        let Some(queue) = queues.of.get_mut(account) else { return Taken::Excess };
+        if queue.failing && queue.connections > 1 {
+            return Taken::Excess;
+        }
+        let Some(callback) = queue.waiting.pop_front() else { return Taken::Nothing };
+        self.attempts.fetch_add(1, Ordering::AcqRel);
+        Taken::Callback(Box::new(callback))
+    }
+
+    /// A connection is given back.
+    pub(crate) fn leave(&self, account: &AccountName) {
+        let mut queues = self.lock();
+        if let Some(queue) = queues.of.get_mut(account) {
+            queue.connections = queue.connections.saturating_sub(1);
+            if queue.is_idle() {
+                queues.of.remove(account);
+            }
+        }
+        drop(queues);
+        self.changed.notify_one();
+    }
+
+    /// Whether the account's queue has anything for a connection.
+    pub(crate) fn has_work(&self, account: &AccountName) -> bool {
+        self.lock().of.get(account).is_some_and(|queue| !queue.waiting.is_empty())
+    }
+
+    /// Puts back what could not be attempted for no fault of the listener's.
+    pub(crate) fn put_back(&self, callback: Callback) {
+        self.attempts.fetch_sub(1, Ordering::AcqRel);
+        let account = callback.request.account.clone();
+        self.lock().of.entry(account).or_default().waiting.push_front(callback);
+    }
+
+    /// An attempt ended; its mark is to be written.
+    pub(crate) fn attempted(&self, account: &AccountName, failed: bool) {
+        self.marking.fetch_add(1, Ordering::AcqRel);
+        self.attempts.fetch_sub(1, Ordering::AcqRel);
+        let mut queues = self.lock();
+        let Some(queue) = queues.of.get_mut(account) else { return };
+        let recovered = queue.failing && !failed;
+        queue.failing = failed;
+        drop(queues);
+        if recovered {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Marks were written: the callbacks may be read from the store again when they are due.
+    pub(crate) fn marked<'a>(
+        &self,
+        marks: impl Iterator<Item = (&'a AccountName, Position, Option<Timestamp>)>,
+    ) {
+        let mut queues = self.lock();
+        for (account, position, next_at) in marks {
+            self.marking.fetch_sub(1, Ordering::AcqRel);
+            let Some(queue) = queues.of.get_mut(account) else { continue };
+            let held = queue.held.remove(&position);
+            if queue.reading {
+                queue.marked_meanwhile.insert(position);
+            }
+            if let Some(at) = next_at {
+                queue.expect(at);
+            }
+            if queue.is_idle() {
+                queues.of.remove(account);
+            }
+            queues.in_memory -= usize::from(held);
+        }
+        drop(queues);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn attempts_under_way(&self) -> usize {
+        self.attempts.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.attempts_under_way() + self.marking.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether anything goes on without the clock being moved, attempts under way aside.
+    pub(crate) fn is_moving(&self, now: Timestamp) -> bool {
+        let queues = self.lock();
+        let moves = |queue: &Queue| {
+            let waits =
+                queue.waiting.len() > queue.connections.min(self.attempts_under_way()) && !queue.failing;
+            waits || queue.reading || queue.due_in_store.is_some_and(|due| due <= now)
+        };
+        self.marking.load(Ordering::Acquire) > 0 || queues.of.values().any(moves)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queues {
+    fn window(&self) -> usize {
+        if self.in_memory < WINDOW_IN_ALL { WINDOW_OF_ACCOUNT } else { WINDOW_ASSURED }
+    }
+}
+
+impl Queue {
+    fn expect(&mut self, at: Timestamp) {
+        self.due_in_store = Some(self.due_in_store.map_or(at, |due| due.min(at)));
+    }
+
+    fn is_idle(&self) -> bool {
+        let nothing = self.held.is_empty() && self.due_in_store.is_none() && !self.reading;
+        nothing && self.connections == 0 && !self.failing
+    }
+}

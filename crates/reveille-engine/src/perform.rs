@@ -1,0 +1,432 @@
+//! A claim to a carrier, its reply to an outcome.
+
+use crate::lane::LaneControl;
+use crate::order::{Item, foregone};
+use crate::record::Ended;
+use crate::{CarrierSetup, Shared};
+use reveille_carriers::{Operation, Reply};
+use reveille_domain::{
+    AccountName, Fault, LeftAs, Network, OperationId, Position, Profile, RequestId, Timestamp, Told, decide,
+};
+use reveille_store::{Change, Lane, RequestView, Result};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+
+/// How long a subrequest is put off when the store could not be read, or earlier work may stand there.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
+
+/// How many subrequests of a cancelled request are read at a time.
+const CANCEL_PAGE: usize = 512;
+
+/// Claims and performs what is in one lane until the engine stops.
+pub(crate) async fn run(shared: Arc<Shared>, lane: Lane) {
+    let mut stopping = shared.stopping.subscribe();
+    while !shared.is_stopping() {
+        refill(&shared, lane);
+        if claim(&shared, lane) {
+            continue;
+        }
+        let control = shared.lane(lane);
+        let woken = control.changed.notified();
+        let at = next_wake(&shared, lane);
+        tokio::select! {
+            () = woken => {}
+            () = sleep_until(&shared, at) => {}
+            _ = stopping.changed() => {}
+        }
+    }
+}
+
+async fn sleep_until(shared: &Shared, at: Option<Timestamp>) {
+    match at {
+        Some(at) => shared.clock.sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn next_wake(shared: &Shared, lane: Lane) -> Option<Timestamp> {
+    let control = shared.lane(lane);
+    let now = shared.now();
+    let order = shared.order();
+    let delayed = order.next_wake(lane);
+    let room =
+        if order.is_ready(lane) || delayed.is_some_and(|at| at <= now) { control.room_at(now) } else { None };
+    match (delayed.filter(|at| *at > now), room) {
+        (Some(delayed), Some(room)) => Some(delayed.min(room)),
+        (delayed, room) => delayed.or(room),
+    }
+}
+
+/// Reads from the store what has room in memory again.
+fn refill(shared: &Arc<Shared>, lane: Lane) {
+    for refill in shared.order().refills(lane) {
+        let shared = Arc::clone(shared);
+        tokio::spawn(async move {
+            let read = shared.store.waiting(&refill.account, lane, refill.after, refill.limit).await;
+            if let Err(error) = &read {
+                warn!(%error, "Cannot read what waits; trying again");
+                shared.clock.sleep(LOOK_AGAIN_AFTER).await;
+            }
+            shared.order().refilled(lane, &refill, read.ok());
+            shared.lane(lane).wake();
+        });
+    }
+}
+
+/// Whether anything was claimed.
+fn claim(shared: &Arc<Shared>, lane: Lane) -> bool {
+    let control = shared.lane(lane);
+    let now = shared.now();
+    let mut order = shared.order();
+    let room = control.room(now, control.calls() + control.recording());
+    let claimed = order.claim(lane, room, now);
+    drop(order);
+    let count = claimed.items.len() + claimed.unsure.len();
+    if count == 0 {
+        return false;
+    }
+    control.begin_calls(count);
+    control.spend(count);
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let mut items = claimed.items;
+        let unsure = claimed.unsure.len();
+        let sure = shared.sure(claimed.unsure).await;
+        shared.lane(lane).end_calls(unsure - sure.len());
+        items.extend(sure);
+        perform(&shared, lane, items).await;
+    });
+    true
+}
+
+impl Shared {
+    /// Those of `unsure` whose turn it is on their eUICC also by the store; the others are put off.
+    async fn sure(&self, unsure: Vec<Item>) -> Vec<Item> {
+        if unsure.is_empty() {
+            return unsure;
+        }
+        let devices =
+            unsure.iter().filter_map(|item| item.waiting.target.as_ref().ok()).map(|target| target.device);
+        let earliest = self.store.earliest_on(devices.collect()).await.unwrap_or_default();
+        let mut sure = Vec::with_capacity(unsure.len());
+        for (index, item) in unsure.into_iter().enumerate() {
+            if earliest.get(index).copied().flatten() == Some(item.position()) {
+                sure.push(item);
+            } else {
+                self.order().delay(item, self.now().plus(LOOK_AGAIN_AFTER));
+            }
+        }
+        sure
+    }
+
+    fn may_have_begun_before(&self, position: Position) -> bool {
+        position.sequence <= self.last_sequence_before
+    }
+
+    /// Ends a claimed subrequest: it is recorded, and its eUICC is free when that is durable.
+    fn end(&self, item: Item, told: Told, change: Option<Change>) {
+        self.lane(item.lane()).begin_recording();
+        let _ = self.ended.send(Ended::new(item, told, change, self.now(), true));
+    }
+
+    /// Tries a subrequest again later, or gives it up.
+    fn again(&self, work: Work, after: Option<Duration>, setup: &CarrierSetup) {
+        let now = self.now();
+        let Work { mut item, profile, change } = work;
+        item.tries = item.tries.saturating_add(1);
+        if now >= item.waiting.request.accepted_at.plus(setup.give_up_after) {
+            warn!(request.id = %item.waiting.request.id, "Gave up a subrequest unsettled; its profile is in doubt");
+            let doubt = Change { to: profile.state, status: profile.status, in_doubt: true, ..change };
+            let told = told(&profile, Err(Fault::Unsettled));
+            return self.end(item, told, Some(doubt));
+        }
+        let random = u64::try_from(self.random.bits() & u128::from(u64::MAX)).unwrap_or(0);
+        let delay = after.unwrap_or_else(|| setup.backoff.delay_after(item.tries, random));
+        self.order().delay(item, now.plus(delay));
+        self.lane(Lane::Network(profile.network)).wake();
+    }
+}
+
+/// A subrequest whose operation is with its carrier.
+struct Work {
+    item: Item,
+    profile: Profile,
+    change: Change,
+}
+
+async fn perform(shared: &Arc<Shared>, lane: Lane, items: Vec<Item>) {
+    let control = shared.lane(lane);
+    let count = items.len();
+    let profiles = match read_profiles(shared, &items).await {
+        Ok(profiles) => profiles,
+        Err(error) => {
+            warn!(%error, "Cannot read profiles; trying again");
+            let at = shared.now().plus(LOOK_AGAIN_AFTER);
+            items.into_iter().for_each(|item| shared.order().delay(item, at));
+            return control.end_calls(count);
+        }
+    };
+    let mut plans = Plans::default();
+    let mut work = HashMap::with_capacity(count);
+    let mut operations = Vec::with_capacity(count);
+    for (item, profile) in items.into_iter().zip(profiles) {
+        if let Some((operation, begun)) = begin(shared, &mut plans, item, profile).await {
+            work.insert(operation.id, begun);
+            operations.push(operation);
+        }
+    }
+    control.end_calls(count - operations.len());
+    if let Some(setup) = &control.setup {
+        call(shared, control, setup, operations, work).await;
+    }
+}
+
+async fn read_profiles(shared: &Shared, items: &[Item]) -> Result<Vec<Option<Profile>>> {
+    let keys: Vec<_> = items
+        .iter()
+        .filter_map(|item| item.waiting.target.as_ref().ok())
+        .map(|target| target.profile)
+        .collect();
+    if keys.is_empty() {
+        return Ok(vec![None; items.len()]);
+    }
+    shared.store.profiles(keys).await
+}
+
+/// The operation that a subrequest needs; nothing where it has ended without one.
+async fn begin(
+    shared: &Shared,
+    plans: &mut Plans,
+    item: Item,
+    profile: Option<Profile>,
+) -> Option<(Operation, Work)> {
+    let request = Arc::clone(&item.waiting.request);
+    if item.tries == 0 && (request.cancelled || shared.order().is_cancelled(request.sequence)) {
+        end_cancelled(shared, item, profile.as_ref(), true);
+        return None;
+    }
+    let (Some(profile), Ok(target)) = (profile, item.waiting.target.clone()) else {
+        let fault = foregone(&item).cloned().unwrap_or(Fault::DeviceNotFound);
+        let told = unknown(&item, fault);
+        shared.end(item, told, None);
+        return None;
+    };
+    if shared.lane(item.lane()).setup.is_none() {
+        shared.end(item, told(&profile, Err(Fault::NetworkUnserved)), None);
+        return None;
+    }
+    let contracted = match &request.service_plan {
+        Some(_) => plans.of(shared, &request.account, profile.network).await,
+        None => Vec::new(),
+    };
+    match decide(request.action, &profile, request.service_plan.as_deref(), &contracted) {
+        Err(fault) => {
+            shared.end(item, told(&profile, Err(fault)), None);
+            None
+        }
+        Ok(decided) => {
+            let change = Change {
+                profile: target.profile,
+                from: profile.state,
+                to: decided.to,
+                status: profile.status,
+                in_doubt: false,
+            };
+            let operation = Operation {
+                id: OperationId { request: request.id, number: item.waiting.number },
+                iccid: profile.iccid.clone(),
+                eid: profile.eid.clone(),
+                imsi: profile.imsi.clone(),
+                msisdn: profile.msisdn.clone(),
+                end_state: decided.drives,
+            };
+            Some((operation, Work { item, profile, change }))
+        }
+    }
+}
+
+/// The contracted plans of the accounts in one batch.
+#[derive(Default)]
+struct Plans {
+    read: HashMap<AccountName, Vec<(Network, Box<str>)>>,
+}
+
+impl Plans {
+    async fn of(&mut self, shared: &Shared, account: &AccountName, network: Network) -> Vec<Box<str>> {
+        if !self.read.contains_key(account) {
+            let plans = shared.store.service_plans(account).await.unwrap_or_default();
+            self.read.insert(account.clone(), plans);
+        }
+        let plans = self.read.get(account).into_iter().flatten();
+        plans.filter(|(on, _)| *on == network).map(|(_, name)| name.clone()).collect()
+    }
+}
+
+/// Hands operations to the carrier, and takes its replies until all are known or the deadline has passed.
+async fn call(
+    shared: &Arc<Shared>,
+    control: &LaneControl,
+    setup: &CarrierSetup,
+    operations: Vec<Operation>,
+    mut work: HashMap<OperationId, Work>,
+) {
+    if operations.is_empty() {
+        return;
+    }
+    let began_at = shared.now();
+    let (sender, mut replies) = mpsc::unbounded_channel();
+    let mut deadline = shared.clock.sleep(setup.timeout);
+    let mut applying = setup.carrier.apply(operations, sender);
+    let mut applied = false;
+    while !work.is_empty() {
+        tokio::select! {
+            biased;
+            reply = replies.recv() => match reply {
+                Some((id, reply)) => {
+                    // A second reply to the same operation finds nothing: the first counts.
+                    if let Some(begun) = work.remove(&id) {
+                        control.end_calls(1);
+                        settle(shared, control, setup, began_at, begun, reply);
+                    }
+                }
+                None => break,
+            },
+            () = &mut applying, if !applied => applied = true,
+            () = &mut deadline => break,
+        }
+    }
+    drop(applying);
+    control.end_calls(work.len());
+    for begun in work.into_values() {
+        settle(shared, control, setup, began_at, begun, Reply::Unknown);
+    }
+}
+
+fn settle(
+    shared: &Shared,
+    control: &LaneControl,
+    setup: &CarrierSetup,
+    began_at: Timestamp,
+    work: Work,
+    reply: Reply,
+) {
+    let now = shared.now();
+    shared.metrics.replied(work.profile.network, &reply, now.since(began_at));
+    match reply {
+        Reply::Unknown => control.unanswered(now),
+        _ => control.answered(),
+    }
+    debug!(request.id = %work.item.waiting.request.id, ?reply, "A carrier replied");
+    match reply {
+        Reply::Done | Reply::AlreadySo => {
+            let Work { item, profile, change } = work;
+            let left = LeftAs { state: change.to, status: change.status, role: profile.role };
+            shared.end(item, told(&profile, Ok(left)), Some(change));
+        }
+        Reply::Rejected { reason } => {
+            let told = told(&work.profile, Err(Fault::CarrierRejected(reason)));
+            shared.end(work.item, told, None);
+        }
+        Reply::RetryLater { after } => shared.again(work, after, setup),
+        Reply::Unknown => shared.again(work, None, setup),
+    }
+}
+
+fn told(profile: &Profile, result: std::result::Result<LeftAs, Fault>) -> Told {
+    Told {
+        iccid: profile.iccid.clone(),
+        eid: Some(profile.eid.clone()),
+        imei: profile.imei.clone(),
+        msisdn: profile.msisdn.clone(),
+        result,
+    }
+}
+
+/// What is told of a profile that the account does not have: what the request named, and no more.
+fn unknown(item: &Item, fault: Fault) -> Told {
+    Told { iccid: item.waiting.iccid.clone(), eid: None, imei: None, msisdn: None, result: Err(fault) }
+}
+
+/// Cancels a request: durably first, then what of it is in memory, then what is in the store alone.
+pub(crate) async fn cancel(shared: &Arc<Shared>, request: RequestId) -> Result<Option<RequestView>> {
+    let Some(view) = shared.store.cancel(request, shared.now()).await? else { return Ok(None) };
+    if view.ended_at.is_some() {
+        return Ok(Some(view));
+    }
+    info!(request.id = %request, "Cancelled request {request}");
+    let sequence = view.head.sequence;
+    let taken = shared.order().cancel(sequence, &view.head.account);
+    end_taken(shared, taken).await?;
+    let mut after = 0;
+    loop {
+        let page = shared.store.waiting_of(request, after, CANCEL_PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.number;
+        let elsewhere = |device| move |position| shared.order().holds(device, position);
+        let not_in_memory = page.into_iter().filter(|waiting| {
+            waiting.target.as_ref().map_or(true, |target| !elsewhere(target.device)(waiting.position()))
+        });
+        end_taken(shared, not_in_memory.map(Item::new).collect()).await?;
+    }
+    shared.flushed().await;
+    shared.store.request(request).await
+}
+
+async fn end_taken(shared: &Shared, items: Vec<Item>) -> Result<()> {
+    for part in items.chunks(CANCEL_PAGE) {
+        let profiles = read_profiles_of_some(shared, part).await?;
+        for (item, profile) in part.iter().zip(profiles) {
+            end_cancelled(shared, item.clone(), profile.as_ref(), false);
+        }
+    }
+    Ok(())
+}
+
+/// Like `read_profiles`, where not every item has a target.
+async fn read_profiles_of_some(shared: &Shared, items: &[Item]) -> Result<Vec<Option<Profile>>> {
+    let keys = items
+        .iter()
+        .filter_map(|item| item.waiting.target.as_ref().ok())
+        .map(|target| target.profile)
+        .collect();
+    let mut read = shared.store.profiles(keys).await?.into_iter();
+    Ok(items
+        .iter()
+        .map(|item| item.waiting.target.as_ref().ok().and_then(|_| read.next().flatten()))
+        .collect())
+}
+
+/// Ends a subrequest that was not begun. Where a process before this one may have begun it, its profile
+/// is in doubt from now on.
+fn end_cancelled(shared: &Shared, item: Item, profile: Option<&Profile>, claimed: bool) {
+    let fault = Fault::Cancelled;
+    let (told, change) = match (profile, item.waiting.target.as_ref()) {
+        (Some(profile), Ok(target)) => {
+            let doubt = Change {
+                profile: target.profile,
+                from: profile.state,
+                to: profile.state,
+                status: profile.status,
+                in_doubt: true,
+            };
+            let doubtful = shared.may_have_begun_before(item.position()) && !profile.in_doubt;
+            (told(profile, Err(fault)), doubtful.then_some(doubt))
+        }
+        _ => (unknown(&item, fault), None),
+    };
+    shared.lane(item.lane()).begin_recording();
+    let _ = shared.ended.send(Ended::new(item, told, change, shared.now(), claimed));
+}
+
+impl Shared {
+    /// Ends when everything that was sent to be recorded before has been.
+    async fn flushed(&self) {
+        let (flushed, wait) = tokio::sync::oneshot::channel();
+        if self.ended.send(Ended::flush(flushed)).is_ok() {
+            let _ = wait.await;
+        }
+    }
+}
