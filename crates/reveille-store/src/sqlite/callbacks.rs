@@ -80,6 +80,12 @@ fn earliest_due(
     select.query_row(params![account.as_str(), after.0], |row| optional_at(row, "due"))
 }
 
+/// Bounds of a request's own order number, so that its callbacks are found without a walk past the others.
+const OF_REQUEST: &str =
+    "r.sequence >= max(:sequence, coalesce((SELECT sequence FROM request WHERE request_id = :request), 0))
+           AND r.sequence <= coalesce((SELECT sequence FROM request WHERE request_id = :request), 9223372036854775807)
+           AND (:request IS NULL OR r.request_id = :request)";
+
 /// The columns that `read_callback` reads, of `callback AS c JOIN subrequest AS s JOIN request AS r`.
 const CALLBACK: &str =
     "c.number, c.eid, c.imei, c.msisdn, c.left_state, c.left_status, c.left_role, c.series,
@@ -173,7 +179,7 @@ fn end_attempt(db: &Connection, mark: &Mark) -> rusqlite::Result<bool> {
         AttemptResult::NoListener => (None, Some("no_listener")),
     };
     let mut update = db.prepare_cached(
-        "UPDATE callback SET attempts = ?, next_attempt_at = ?, ended_at = ?, answered = ?, archived = ?
+        "UPDATE callback SET attempts = max(attempts, ?), next_attempt_at = ?, ended_at = ?, answered = ?, archived = ?
          WHERE sequence = ? AND number = ? AND series = ? AND ended_at IS NULL",
     )?;
     let Position { sequence, number } = mark.position;
@@ -262,16 +268,16 @@ fn ended_in(db: &Connection, scope: &ReplayScope, limit: usize) -> rusqlite::Res
     let ReplayScope::Account { account, request, from, to, delivered, after } = scope else {
         return Ok(Vec::new());
     };
-    let mut select = db.prepare_cached(
+    let mut select = db.prepare_cached(&format!(
         "SELECT c.sequence, c.number, c.answered IS NOT NULL
          FROM request AS r JOIN callback AS c USING (sequence) JOIN subrequest AS s USING (sequence, number)
-         WHERE r.account = :account AND (:request IS NULL OR r.request_id = :request)
+         WHERE r.account = :account AND {OF_REQUEST}
            AND r.callbacks_archived + CASE WHEN :delivered THEN r.callbacks_delivered ELSE 0 END > 0
-           AND (r.sequence, c.number) > (:sequence, :number) AND r.sequence >= :sequence
+           AND (r.sequence, c.number) > (:sequence, :number)
            AND c.ended_at IS NOT NULL AND (:delivered OR c.archived IS NOT NULL)
            AND s.ended_at >= :from AND s.ended_at < :to
-         ORDER BY r.sequence, c.number LIMIT :limit",
-    )?;
+         ORDER BY r.sequence, c.number LIMIT :limit"
+    ))?;
     let bounds = named_params! {
         ":account": account.as_str(), ":request": request.map(|request| request.to_string()), ":delivered": delivered,
         ":sequence": after.sequence, ":number": after.number, ":from": from.map_or(i64::MIN, |from| from.0),
@@ -320,19 +326,23 @@ fn callbacks(db: &Connection, filter: &CallbackFilter) -> rusqlite::Result<Vec<C
     let mut select = db.prepare_cached(&format!(
         "SELECT {HEAD}, {CALLBACK} FROM request AS r JOIN callback AS c USING (sequence)
              JOIN subrequest AS s USING (sequence, number)
-         WHERE r.account = :account AND (:request IS NULL OR r.request_id = :request)
+         WHERE r.account = :account AND {OF_REQUEST}
            AND CASE :state WHEN 'waiting' THEN r.succeeded + r.failed > r.callbacks_delivered + r.callbacks_archived
                            WHEN 'delivered' THEN r.callbacks_delivered > 0
                            WHEN 'archived' THEN r.callbacks_archived > 0 ELSE 1 END
-           AND r.sequence >= :sequence AND (r.sequence, c.number) > (:sequence, :number)
+           AND (r.sequence, c.number) > (:sequence, :number)
            AND CASE :state WHEN 'waiting' THEN c.ended_at IS NULL WHEN 'delivered' THEN c.answered IS NOT NULL
                            WHEN 'archived' THEN c.archived IS NOT NULL ELSE 1 END
          ORDER BY r.sequence, c.number LIMIT :limit"
     ))?;
     let (after, number) = filter.after.map_or((None, 0), |(request, number)| (Some(request), number));
-    let mut sequence = db.prepare_cached("SELECT sequence FROM request WHERE request_id = ?")?;
+    let mut sequence =
+        db.prepare_cached("SELECT sequence FROM request WHERE request_id = ? AND account = ?")?;
     let sequence: Option<i64> = after
-        .map(|after| sequence.query_row([after.to_string()], |row| row.get(0)).optional())
+        .map(|after| {
+            let mine = params![after.to_string(), filter.account.as_str()];
+            sequence.query_row(mine, |row| row.get(0)).optional()
+        })
         .transpose()?
         .flatten();
     let bounds = named_params! {

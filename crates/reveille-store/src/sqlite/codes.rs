@@ -74,13 +74,13 @@ fn read<T>(row: &Row<'_>, column: &str, find: impl Fn(&str) -> Option<T>) -> rus
 }
 
 fn optional<T>(row: &Row<'_>, column: &str, find: impl Fn(&str) -> Option<T>) -> rusqlite::Result<Option<T>> {
-    match row.get_ref(column)?.as_str_or_null().map_err(|error| from_sql(column, error))? {
+    match row.get_ref(column)?.as_str_or_null().map_err(|error| from_sql(column, &error))? {
         None => Ok(None),
         Some(text) => find(text).map(Some).ok_or_else(|| corrupt(column, text)),
     }
 }
 
-fn from_sql(column: &str, error: FromSqlError) -> Error {
+fn from_sql(column: &str, error: &FromSqlError) -> Error {
     Error::FromSqlConversionFailure(0, Type::Text, format!("{column}: {error}").into())
 }
 

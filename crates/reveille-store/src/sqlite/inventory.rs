@@ -9,7 +9,7 @@ use crate::{
     ProfileKey, Resolved, Result,
 };
 use async_trait::async_trait;
-use reveille_domain::{AccountName, Action, Iccid};
+use reveille_domain::{AccountName, Action, Iccid, Imei, Imsi, Msisdn, Network};
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 #[async_trait]
@@ -100,18 +100,14 @@ fn import(db: &Connection, rows: &[FleetRow]) -> rusqlite::Result<Imported> {
     for row in rows {
         let devices = db
             .prepare_cached("INSERT OR IGNORE INTO device (account, eid, imei) VALUES (?, ?, ?)")?
-            .execute(params![
-                row.account.as_str(),
-                row.eid.as_str(),
-                row.imei.as_ref().map(|imei| imei.as_str())
-            ])?;
+            .execute(params![row.account.as_str(), row.eid.as_str(), row.imei.as_ref().map(Imei::as_str)])?;
         imported.devices_new += devices;
         if devices == 0 && row.imei.is_some() {
             db.prepare_cached(
                 "UPDATE device SET imei = ?1 WHERE eid = ?2 AND account = ?3 AND imei IS NOT ?1",
             )?
             .execute(params![
-                row.imei.as_ref().map(|imei| imei.as_str()),
+                row.imei.as_ref().map(Imei::as_str),
                 row.eid.as_str(),
                 row.account.as_str()
             ])?;
@@ -133,8 +129,8 @@ fn import_profile(db: &Connection, row: &FleetRow) -> rusqlite::Result<usize> {
          FROM device WHERE eid = :eid AND account = :account",
     )?;
     let new = insert.execute(named_params! {
-        ":iccid": row.iccid.as_str(), ":msisdn": row.msisdn.as_ref().map(|number| number.as_str()),
-        ":imsi": row.imsi.as_ref().map(|imsi| imsi.as_str()), ":network": row.network.name(),
+        ":iccid": row.iccid.as_str(), ":msisdn": row.msisdn.as_ref().map(Msisdn::as_str),
+        ":imsi": row.imsi.as_ref().map(Imsi::as_str), ":network": row.network.name(),
         ":role": codes::role(row.role), ":state": codes::state(row.state), ":status": codes::status(row.status),
         ":plan": row.service_plan, ":eid": row.eid.as_str(), ":account": row.account.as_str(),
     })?;
@@ -145,8 +141,8 @@ fn import_profile(db: &Connection, row: &FleetRow) -> rusqlite::Result<usize> {
              WHERE iccid = :iccid AND account = :account",
         )?;
         complete.execute(named_params! {
-            ":msisdn": row.msisdn.as_ref().map(|number| number.as_str()),
-            ":imsi": row.imsi.as_ref().map(|imsi| imsi.as_str()), ":plan": row.service_plan,
+            ":msisdn": row.msisdn.as_ref().map(Msisdn::as_str),
+            ":imsi": row.imsi.as_ref().map(Imsi::as_str), ":plan": row.service_plan,
             ":iccid": row.iccid.as_str(), ":account": row.account.as_str(),
         })?;
     }
@@ -165,9 +161,9 @@ fn fleet(db: &Connection, filter: &ProfileFilter) -> rusqlite::Result<Vec<OwnedP
          ORDER BY p.iccid LIMIT :limit"
     ))?;
     let bounds = named_params! {
-        ":account": filter.account.as_ref().map(|account| account.as_str()),
+        ":account": filter.account.as_ref().map(AccountName::as_str),
         ":after": filter.after.as_ref().map_or("", |iccid| iccid.as_str()),
-        ":network": filter.network.map(|network| network.name()), ":states": states, ":limit": filter.limit,
+        ":network": filter.network.map(Network::name), ":states": states, ":limit": filter.limit,
     };
     select.query_map(bounds, read_owned)?.collect()
 }
@@ -185,11 +181,9 @@ fn profile(db: &Connection, iccid: &Iccid) -> rusqlite::Result<Option<OwnedProfi
 
 fn history(db: &Connection, iccid: &Iccid, limit: usize) -> rusqlite::Result<Vec<HistoryView>> {
     let mut select = db.prepare_cached(
-        "SELECT * FROM (
-             SELECT h.sequence, h.number, h.at, h.from_state, h.to_state, h.in_doubt, r.request_id, r.action
-             FROM profile AS p JOIN history AS h ON h.profile = p.number LEFT JOIN request AS r USING (sequence)
-             WHERE p.iccid = ? ORDER BY h.sequence DESC, h.number DESC LIMIT ?)
-         ORDER BY sequence, number",
+        "SELECT h.number, h.at, h.from_state, h.to_state, h.in_doubt, r.request_id, r.action
+         FROM profile AS p JOIN history AS h ON h.profile = p.number LEFT JOIN request AS r USING (sequence)
+         WHERE p.iccid = ? ORDER BY h.sequence DESC, h.number DESC LIMIT ?",
     )?;
     let read = |row: &Row<'_>| {
         let action = row.get::<_, Option<String>>("action")?.and_then(|name| Action::named(&name));
@@ -202,5 +196,8 @@ fn history(db: &Connection, iccid: &Iccid, limit: usize) -> rusqlite::Result<Vec
             in_doubt: row.get("in_doubt")?,
         })
     };
-    select.query_map(params![iccid.as_str(), limit], read)?.collect()
+    let latest_first = select.query_map(params![iccid.as_str(), limit], read)?;
+    let mut history = latest_first.collect::<rusqlite::Result<Vec<_>>>()?;
+    history.reverse();
+    Ok(history)
 }

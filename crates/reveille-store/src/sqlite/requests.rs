@@ -13,7 +13,9 @@ use crate::{
     SubrequestFilter, SubrequestState, SubrequestView, Waiting,
 };
 use async_trait::async_trait;
-use reveille_domain::{AccountName, Fault, Network, Position, Profile, RequestId, Timestamp};
+use reveille_domain::{
+    AccountName, Eid, Fault, Imei, Msisdn, Network, Position, Profile, RequestId, Timestamp,
+};
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -414,9 +416,9 @@ fn insert_callback(db: &Connection, recording: &Recording) -> rusqlite::Result<(
         recording.request.sequence,
         recording.number,
         recording.request.account.as_str(),
-        told.eid.as_ref().map(|eid| eid.as_str()),
-        told.imei.as_ref().map(|imei| imei.as_str()),
-        told.msisdn.as_ref().map(|msisdn| msisdn.as_str()),
+        told.eid.as_ref().map(Eid::as_str),
+        told.imei.as_ref().map(Imei::as_str),
+        told.msisdn.as_ref().map(Msisdn::as_str),
         left.map(|left| codes::state(left.state)),
         left.map(|left| codes::status(left.status)),
         left.map(|left| codes::role(left.role)),
@@ -470,7 +472,8 @@ fn requests(db: &Connection, filter: &RequestFilter) -> rusqlite::Result<Vec<Req
     let mut select = db.prepare_cached(&format!(
         "SELECT {HEAD}, {REQUEST} FROM request AS r
          WHERE r.account = :account AND (:ended IS NULL OR (r.ended_at IS NOT NULL) = :ended)
-           AND r.sequence < coalesce((SELECT sequence FROM request WHERE request_id = :after), 9223372036854775807)
+           AND r.sequence < coalesce((SELECT sequence FROM request WHERE request_id = :after AND account = :account),
+                                     9223372036854775807)
          ORDER BY r.sequence DESC LIMIT :limit"
     ))?;
     let bounds = named_params! {

@@ -1,0 +1,257 @@
+//! Callbacks: list, show with every attempt, replay.
+
+use super::requests::{find, queried};
+use super::{instant, invalid, limit, parse_instant};
+use crate::App;
+use crate::auth::Caller;
+use crate::door::JsonBody;
+use crate::refused::Refused;
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use reveille_domain::{Position, Refusal, RequestId};
+use reveille_store::{ArchiveReason, AttemptView, CallbackFilter, CallbackState, CallbackView, ReplayScope};
+use reveille_wire::CallbackBody;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A callback.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Callback {
+    /// The request's id, a full stop, the subrequest's number.
+    id: String,
+    request_id: String,
+    number: u32,
+    iccid: String,
+    /// What it tells: `SUCCESS` or `Failed`.
+    status: &'static str,
+    /// `waiting`, `delivered` or `archived`.
+    state: &'static str,
+    /// Why it was archived: `exhausted` or `no_listener`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archived: Option<&'static str>,
+    /// Which series of attempts this is, from 1; each replay begins one.
+    series: u32,
+    /// How many attempts of the series have ended.
+    callback_count: u32,
+    max_callback_threshold: u32,
+    recorded_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<String>,
+}
+
+impl Callback {
+    fn new(view: &CallbackView, max_callback_threshold: u32) -> Self {
+        let callback = &view.callback;
+        let state = match view.state {
+            CallbackState::Waiting => "waiting",
+            CallbackState::Delivered => "delivered",
+            CallbackState::Archived => "archived",
+        };
+        let archived = view.archived.map(|reason| match reason {
+            ArchiveReason::Exhausted => "exhausted",
+            ArchiveReason::NoListener => "no_listener",
+        });
+        Self {
+            id: id(callback.request.id, callback.number),
+            request_id: callback.request.id.to_string(),
+            number: callback.number,
+            iccid: callback.iccid().as_str().into(),
+            status: if callback.told.result.is_ok() { "SUCCESS" } else { "Failed" },
+            state,
+            archived,
+            series: callback.series,
+            callback_count: callback.attempts,
+            max_callback_threshold,
+            recorded_at: instant(view.recorded_at),
+            next_attempt_at: view.next_attempt_at.map(instant),
+            ended_at: view.ended_at.map(instant),
+        }
+    }
+}
+
+fn id(request: RequestId, number: u32) -> String {
+    format!("{request}.{number}")
+}
+
+fn parse_id(id: &str) -> Option<(RequestId, u32)> {
+    let (request, number) = id.split_once('.')?;
+    Some((request.parse().ok()?, number.parse().ok()?))
+}
+
+/// A page of callbacks, in the order of their outcomes' requests.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct CallbackPage {
+    callbacks: Vec<Callback>,
+    /// The `after` of the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CallbackQuery {
+    account: String,
+    request_id: Option<String>,
+    state: Option<String>,
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    query: Result<Query<CallbackQuery>, QueryRejection>,
+) -> Result<Json<CallbackPage>, Refused> {
+    let query = queried(query)?;
+    let state = match query.state.as_deref() {
+        None => None,
+        Some("waiting") => Some(CallbackState::Waiting),
+        Some("delivered") => Some(CallbackState::Delivered),
+        Some("archived") => Some(CallbackState::Archived),
+        Some(_) => return Err(invalid("state is waiting, delivered or archived").into()),
+    };
+    let after = query.after.map(|after| parse_id(&after).ok_or_else(|| invalid("after is a callback's id")));
+    let limit = limit(query.limit)?;
+    let filter = CallbackFilter {
+        account: caller.account_named(&query.account)?,
+        request: query.request_id.map(|request| parse_request(&request)).transpose()?,
+        state,
+        after: after.transpose()?,
+        limit,
+    };
+    let views = app.engine.store().callbacks(filter).await?;
+    let threshold = app.engine.attempts_max();
+    let callbacks: Vec<Callback> = views.iter().map(|view| Callback::new(view, threshold)).collect();
+    let next = callbacks.last().filter(|_| callbacks.len() == limit).map(|callback| callback.id.clone());
+    Ok(Json(CallbackPage { callbacks, next }))
+}
+
+fn parse_request(request: &str) -> Result<RequestId, Refusal> {
+    request.parse().map_err(|_| invalid("requestId is a UUID"))
+}
+
+/// A callback with what it says and every attempt whose end is recorded.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct CallbackWithAttempts {
+    #[serde(flatten)]
+    callback: Callback,
+    /// What its next attempt would send, without the listener's credentials; a callback body.
+    body: serde_json::Value,
+    attempts: Vec<Attempt>,
+}
+
+/// One POST to the listener.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Attempt {
+    series: u32,
+    callback_count: u32,
+    ended_at: String,
+    /// The HTTP status, where one came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    /// What went wrong, where none did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl From<AttemptView> for Attempt {
+    fn from(view: AttemptView) -> Self {
+        Self {
+            series: view.series,
+            callback_count: view.ordinal,
+            ended_at: instant(view.ended_at),
+            status: view.status,
+            error: view.error.map(Into::into),
+        }
+    }
+}
+
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(callback): Path<String>,
+) -> Result<Json<CallbackWithAttempts>, Refused> {
+    let (request, number) = one(&app, &caller, &callback).await?;
+    let found = app.engine.store().callback(request, number).await?;
+    let (view, attempts) = found.ok_or(Refusal::NotFound { what: "callback" })?;
+    let threshold = app.engine.attempts_max();
+    let told = &view.callback.told;
+    let body = CallbackBody::new(request, told, None, view.callback.attempts.max(1), threshold).to_bytes();
+    Ok(Json(CallbackWithAttempts {
+        callback: Callback::new(&view, threshold),
+        body: serde_json::from_slice(&body).unwrap_or_default(),
+        attempts: attempts.into_iter().map(Attempt::from).collect(),
+    }))
+}
+
+/// The callback of that id, where its request is one of the caller's.
+async fn one(app: &App, caller: &Caller, callback: &str) -> Result<(RequestId, u32), Refused> {
+    let unknown = Refusal::NotFound { what: "callback" };
+    let Some((request, number)) = parse_id(callback) else { return Err(unknown.into()) };
+    match find(app, caller, &request.to_string()).await {
+        Ok(_) => Ok((request, number)),
+        Err(_) => Err(unknown.into()),
+    }
+}
+
+/// How many callbacks are due again.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ReplayAnswer {
+    replayed: usize,
+}
+
+pub(crate) async fn replay_one(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(callback): Path<String>,
+) -> Result<Json<ReplayAnswer>, Refused> {
+    let (request, number) = one(&app, &caller, &callback).await?;
+    let replayed = app.engine.replay(ReplayScope::One { request, number }).await?;
+    Ok(Json(ReplayAnswer { replayed }))
+}
+
+/// Which callbacks are sent again.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ReplayBody {
+    account: String,
+    /// Of this request.
+    #[serde(default)]
+    request_id: Option<String>,
+    /// Recorded at this instant (RFC 3339) or later.
+    #[serde(default)]
+    from: Option<String>,
+    /// Recorded before this instant (RFC 3339).
+    #[serde(default)]
+    to: Option<String>,
+    /// `archived` (the default), or `ended`: the delivered ones too.
+    #[serde(default)]
+    state: Option<String>,
+}
+
+pub(crate) async fn replay(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    JsonBody(body): JsonBody<ReplayBody>,
+) -> Result<Json<ReplayAnswer>, Refused> {
+    let delivered = match body.state.as_deref() {
+        None | Some("archived") => false,
+        Some("ended") => true,
+        Some(_) => return Err(invalid("state is archived or ended").into()),
+    };
+    let scope = ReplayScope::Account {
+        account: caller.account_named(&body.account)?,
+        request: body.request_id.map(|request| parse_request(&request)).transpose()?,
+        from: body.from.map(|from| parse_instant("from", &from)).transpose()?,
+        to: body.to.map(|to| parse_instant("to", &to)).transpose()?,
+        delivered,
+        after: Position { sequence: 0, number: 0 },
+    };
+    Ok(Json(ReplayAnswer { replayed: app.engine.replay(scope).await? }))
+}

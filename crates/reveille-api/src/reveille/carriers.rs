@@ -1,0 +1,89 @@
+//! Carriers: how each is; hold and release, for operators.
+
+use super::instant;
+use crate::App;
+use crate::auth::Caller;
+use crate::refused::Refused;
+use axum::Json;
+use axum::extract::{Path, State};
+use reveille_domain::{Network, Refusal};
+use reveille_engine::{CarrierView, Health};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// The carriers.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct CarrierList {
+    carriers: Vec<Carrier>,
+}
+
+/// A network's carrier.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Carrier {
+    /// `verizon-us` or `global`.
+    network: &'static str,
+    /// The adapter's kind; absent where the network is unserved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    /// An operator holds it: nothing is begun.
+    held: bool,
+    /// `answering`, `trial` (one operation at a time after a silence) or `silent`.
+    health: &'static str,
+    /// When a silent carrier is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    silent_until: Option<String>,
+    /// How many subrequests are claimed and have neither ended nor been put off.
+    begun: usize,
+}
+
+impl From<CarrierView> for Carrier {
+    fn from(view: CarrierView) -> Self {
+        let (health, silent_until) = match view.health {
+            Health::Answering => ("answering", None),
+            Health::Trial => ("trial", None),
+            Health::Silent { until } => ("silent", Some(instant(until))),
+        };
+        Self {
+            network: view.network.name(),
+            kind: view.kind,
+            held: view.held,
+            health,
+            silent_until,
+            begun: view.begun,
+        }
+    }
+}
+
+pub(crate) async fn list(State(app): State<Arc<App>>, _caller: Caller) -> Json<CarrierList> {
+    Json(CarrierList { carriers: app.engine.carriers().into_iter().map(Carrier::from).collect() })
+}
+
+pub(crate) async fn hold(
+    state: State<Arc<App>>,
+    caller: Caller,
+    path: Path<String>,
+) -> Result<Json<CarrierList>, Refused> {
+    set(state, caller, path, true).await
+}
+
+pub(crate) async fn release(
+    state: State<Arc<App>>,
+    caller: Caller,
+    path: Path<String>,
+) -> Result<Json<CarrierList>, Refused> {
+    set(state, caller, path, false).await
+}
+
+async fn set(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(network): Path<String>,
+    hold: bool,
+) -> Result<Json<CarrierList>, Refused> {
+    caller.must_operate()?;
+    let network = Network::named(&network).ok_or(Refusal::NotFound { what: "network" })?;
+    app.engine.hold(network, hold).await?;
+    Ok(list(State(app), caller).await)
+}

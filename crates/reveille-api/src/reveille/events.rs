@@ -1,0 +1,97 @@
+//! A request's progress as server-sent events: the counts now, then whenever they have changed.
+//!
+//! Every event is read from the store, so a stream that is opened late or twice tells the same as the
+//! others. `progress` carries the request; `ended` the same once its last subrequest has ended.
+
+use super::requests::{Request, find};
+use crate::App;
+use crate::auth::Caller;
+use crate::refused::Refused;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use hyper::body::Frame;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use reveille_domain::RequestId;
+use reveille_store::RequestView;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// The shortest time between two events of a stream.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// The longest time without a word: proxies close connections on which nothing comes.
+const ALIVE: Duration = Duration::from_secs(15);
+
+pub(crate) async fn follow(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(request): Path<String>,
+) -> Result<Response, Refused> {
+    let view = find(&app, &caller, &request).await?;
+    let (sender, events) = mpsc::channel(4);
+    tokio::spawn(send(app, view, sender));
+    let mut response = Body::new(Events(events)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+async fn send(app: Arc<App>, first: RequestView, sender: mpsc::Sender<Bytes>) {
+    let id = first.head.id;
+    let mut moves = app.engine.watch(id);
+    let mut view = first;
+    loop {
+        let ended = view.ended_at.is_some();
+        let name = if ended { "ended" } else { "progress" };
+        let gone = sender.send(event(name, &view)).await.is_err();
+        if gone || ended {
+            return;
+        }
+        let Some(next) = next(&app, id, &mut moves, &sender).await else { return };
+        view = next;
+    }
+}
+
+/// The request after it has moved; nothing when nobody listens any more.
+async fn next(
+    app: &App,
+    id: RequestId,
+    moves: &mut tokio::sync::watch::Receiver<u64>,
+    sender: &mpsc::Sender<Bytes>,
+) -> Option<RequestView> {
+    app.engine.clock().sleep(EVERY).await;
+    loop {
+        tokio::select! {
+            moved = moves.changed() => { moved.ok()?; break }
+            () = app.engine.clock().sleep(ALIVE) => sender.send(Bytes::from_static(b": alive\n\n")).await.ok()?,
+            () = sender.closed() => return None,
+        }
+    }
+    app.engine.store().request(id).await.ok()?
+}
+
+fn event(name: &str, view: &RequestView) -> Bytes {
+    let data = serde_json::to_string(&Request::from(view)).unwrap_or_default();
+    format!("event: {name}\ndata: {data}\n\n").into()
+}
+
+/// The events as a body.
+struct Events(mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Events {
+    type Data = Bytes;
+    type Error = Infallible;
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|event| event.map(|event| Ok(Frame::data(event))))
+    }
+}

@@ -1,0 +1,188 @@
+//! Profiles: list, show, history.
+
+use super::requests::queried;
+use super::{instant, invalid, limit};
+use crate::App;
+use crate::auth::Caller;
+use crate::refused::Refused;
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use reveille_domain::{Iccid, Network, ProfileState, Refusal, SuspendedBy};
+use reveille_store::{HistoryView, OwnedProfile, ProfileFilter};
+use reveille_wire::spelling;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A profile as it is recorded.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Profile {
+    account: String,
+    iccid: String,
+    eid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    imei: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    msisdn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    imsi: Option<String>,
+    /// `verizon-us` or `global`.
+    network: &'static str,
+    /// `LEAD`, `LOCAL` or `DEFAULT`.
+    role: &'static str,
+    /// `PRE_ACTIVE`, `ACTIVE`, `SUSPEND` or `DEACTIVE`.
+    state: &'static str,
+    /// `profile` or `device`; of suspended profiles only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspended_by: Option<&'static str>,
+    profile_status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_plan: Option<String>,
+    /// An operation was given up unsettled: the network may differ from the record.
+    in_doubt: bool,
+}
+
+impl From<OwnedProfile> for Profile {
+    fn from(owned: OwnedProfile) -> Self {
+        let profile = owned.profile;
+        let suspended_by = match profile.state {
+            ProfileState::Suspended(by) => Some(spelling::suspended_by(by)),
+            _ => None,
+        };
+        Self {
+            account: owned.account.to_string(),
+            iccid: profile.iccid.as_str().into(),
+            eid: profile.eid.as_str().into(),
+            imei: profile.imei.map(|imei| imei.as_str().into()),
+            msisdn: profile.msisdn.map(|msisdn| msisdn.as_str().into()),
+            imsi: profile.imsi.map(|imsi| imsi.as_str().into()),
+            network: profile.network.name(),
+            role: spelling::role(profile.role),
+            state: spelling::state(profile.state),
+            suspended_by,
+            profile_status: spelling::status(profile.status),
+            service_plan: profile.service_plan.map(Into::into),
+            in_doubt: profile.in_doubt,
+        }
+    }
+}
+
+/// A page of profiles, in the order of their ICCIDs.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ProfilePage {
+    profiles: Vec<Profile>,
+    /// The `after` of the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct ProfileQuery {
+    account: String,
+    state: Option<String>,
+    network: Option<String>,
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    query: Result<Query<ProfileQuery>, QueryRejection>,
+) -> Result<Json<ProfilePage>, Refused> {
+    let query = queried(query)?;
+    let limit = limit(query.limit)?;
+    let network = query
+        .network
+        .map(|name| Network::named(&name).ok_or_else(|| invalid("network is verizon-us or global")));
+    let after = query.after.map(|after| after.parse::<Iccid>().map_err(|_| invalid("after is an ICCID")));
+    let filter = ProfileFilter {
+        account: Some(caller.account_named(&query.account)?),
+        network: network.transpose()?,
+        states: states(query.state.as_deref())?,
+        after: after.transpose()?,
+        limit,
+    };
+    let found = app.engine.store().fleet(filter).await?;
+    let profiles: Vec<Profile> = found.into_iter().map(Profile::from).collect();
+    let next = profiles.last().filter(|_| profiles.len() == limit).map(|profile| profile.iccid.clone());
+    Ok(Json(ProfilePage { profiles, next }))
+}
+
+/// The recorded states of one word on the wire.
+fn states(word: Option<&str>) -> Result<Vec<ProfileState>, Refusal> {
+    let Some(word) = word else { return Ok(Vec::new()) };
+    let by = [SuspendedBy::Profile, SuspendedBy::Device];
+    let mut states: Vec<ProfileState> =
+        by.into_iter().filter_map(|by| spelling::state_named(word, by)).collect();
+    states.dedup();
+    if states.is_empty() {
+        Err(invalid("state is PRE_ACTIVE, ACTIVE, SUSPEND or DEACTIVE"))
+    } else {
+        Ok(states)
+    }
+}
+
+async fn find(app: &App, caller: &Caller, iccid: &str) -> Result<OwnedProfile, Refused> {
+    let unknown = || Refusal::NotFound { what: "profile" };
+    let iccid: Iccid = iccid.parse().map_err(|_| unknown())?;
+    let found = app.engine.store().profile(&iccid).await?;
+    Ok(found.filter(|owned| caller.sees(&owned.account)).ok_or_else(unknown)?)
+}
+
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(iccid): Path<String>,
+) -> Result<Json<Profile>, Refused> {
+    Ok(Json(find(&app, &caller, &iccid).await?.into()))
+}
+
+/// The changes of a profile's record, oldest first.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct History {
+    history: Vec<HistoryEntry>,
+}
+
+/// One change of a profile's record.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HistoryEntry {
+    at: String,
+    /// The request that changed it; absent once that is no longer kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+    /// The subrequest's number within it.
+    number: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<&'static str>,
+    from: &'static str,
+    to: &'static str,
+    in_doubt: bool,
+}
+
+impl From<HistoryView> for HistoryEntry {
+    fn from(view: HistoryView) -> Self {
+        Self {
+            at: instant(view.at),
+            request_id: view.request.map(|(request, _)| request.to_string()),
+            number: view.number,
+            action: view.request.map(|(_, action)| action.name()),
+            from: spelling::state(view.from),
+            to: spelling::state(view.to),
+            in_doubt: view.in_doubt,
+        }
+    }
+}
+
+pub(crate) async fn history(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(iccid): Path<String>,
+) -> Result<Json<History>, Refused> {
+    let owned = find(&app, &caller, &iccid).await?;
+    let views = app.engine.store().history(&owned.profile.iccid, super::PAGE_MAX).await?;
+    Ok(Json(History { history: views.into_iter().map(HistoryEntry::from).collect() }))
+}

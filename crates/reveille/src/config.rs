@@ -1,0 +1,534 @@
+//! The configuration: a file over the defaults, the environment over the file. The only room that reads
+//! the environment.
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use reveille_api::{ApiConfig, ServerConfig};
+use reveille_callbacks::{Guard, Loopback, Tls};
+use reveille_carriers::simulated::{ScriptEntry, Simulated, SimulatedConfig};
+use reveille_domain::{Backoff, Clock, Network, Schedule};
+use reveille_engine::{CarrierSetup, EngineConfig};
+use reveille_store::AcceptLimits;
+use reveille_store::sqlite::{SqliteConfig, Synchronous};
+use serde::{Deserialize, Deserializer};
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use toml::{Table, Value};
+
+/// The one list of keys, defaults and meanings.
+pub const DEFAULTS: &str = include_str!("reveille.default.toml");
+
+/// The file that is read where none is named.
+const DEFAULT_FILE: &str = "reveille.toml";
+
+/// What every name in the environment begins with.
+const PREFIX: &str = "REVEILLE_";
+
+/// What stands in for a configuration file where there is none.
+const NO_FILE: &str = r#"
+[carriers.verizon-us]
+kind = "simulated"
+scripted = true
+[carriers.global]
+kind = "simulated"
+scripted = true
+"#;
+
+/// How many readers the store has.
+const READERS: usize = 4;
+
+/// A configuration, as it was read.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Where everything is kept.
+    pub database: String,
+    database_synchronous: String,
+    key_file: PathBuf,
+    /// What is logged.
+    pub log: String,
+    /// How: `text` or `json`.
+    pub log_format: String,
+    metrics_token: Secret,
+    strict: bool,
+    connections_max: usize,
+    head_timeout: Text,
+    body_timeout: Text,
+    body_bytes_max: usize,
+    stop_within: Text,
+    limits: Limits,
+    sessions: Sessions,
+    callbacks: Callbacks,
+    #[serde(default)]
+    carriers: BTreeMap<String, Carrier>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Limits {
+    waiting_per_account: u64,
+    waiting_in_all: u64,
+    disk_free_bytes_min: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sessions {
+    token_life: Text,
+    idle: Text,
+    login_failures_max: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Callbacks {
+    retry_after: Vec<Text>,
+    timeout: Text,
+    keep_archived: Text,
+    allow_addresses: Vec<ipnet::IpNet>,
+    connections_per_listener: usize,
+    connections_in_all: usize,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Carrier {
+    kind: String,
+    concurrency: usize,
+    rate: u32,
+    timeout: Text,
+    give_up_after: Text,
+    retry_first: Text,
+    retry_longest: Text,
+    latency: Text,
+    jitter: Text,
+    seed: u64,
+    retry_later_per_mille: u16,
+    unanswered_per_mille: u16,
+    rejected_per_mille: u16,
+    scripted: bool,
+    script: Vec<Script>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Script {
+    iccid_prefix: String,
+    behaviour: String,
+    #[serde(default)]
+    times: Option<u32>,
+}
+
+/// A duration, as text.
+#[derive(Clone, Copy, Debug)]
+struct Text(Duration);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let parsed = humantime::parse_duration(&text);
+        parsed.map(Self).map_err(|error| {
+            serde::de::Error::custom(format!(
+                "{text:?} is no duration ({error}); write \"250ms\", \"4s\", \"5m\""
+            ))
+        })
+    }
+}
+
+/// A text that is not printed.
+#[derive(Clone, Default, Deserialize)]
+#[serde(transparent)]
+struct Secret(String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Config {
+    /// Reads the file (`reveille.toml` where none is named and it is there), then the environment.
+    pub fn read(file: Option<&Path>) -> Result<Self> {
+        let found = Path::new(DEFAULT_FILE);
+        let file = file.or_else(|| found.exists().then_some(found));
+        let text = file.map(|file| {
+            std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+        });
+        let text = text.transpose()?;
+        let name = file.map_or_else(|| "the defaults".into(), |file| file.display().to_string());
+        Self::from_text(text.as_deref(), environment()).with_context(|| format!("configuration ({name})"))
+    }
+
+    /// The configuration of that text and environment over the defaults; without a text, both networks are
+    /// simulated and scripted.
+    pub fn from_text(text: Option<&str>, environment: BTreeMap<String, String>) -> Result<Self> {
+        let defaults: Table = DEFAULTS.parse().context("the defaults")?;
+        let carrier = defaults["carriers"]["verizon-us"].clone();
+        let mut merged = defaults.clone();
+        let given: Table = match text {
+            Some(text) => {
+                merged.remove("carriers");
+                text.parse().map_err(|error: toml::de::Error| anyhow!("{}", error.to_string().trim_end()))?
+            }
+            None => NO_FILE.parse()?,
+        };
+        if let Some(text) = text {
+            check_keys(&given, &defaults, text)?;
+        }
+        overlay(&mut merged, given);
+        apply_environment(&mut merged, &environment)?;
+        complete_carriers(&mut merged, &carrier);
+        let config: Self = Value::Table(merged)
+            .try_into()
+            .map_err(|error: toml::de::Error| anyhow!("{}", error.to_string().trim_end()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        for name in self.carriers.keys() {
+            let networks = Network::ALL.map(Network::name).join(", ");
+            ensure!(Network::named(name).is_some(), "[carriers.{name}] is no network; there are {networks}");
+        }
+        for (name, carrier) in &self.carriers {
+            carrier.check().with_context(|| format!("[carriers.{name}]"))?;
+        }
+        ensure!(matches!(self.log_format.as_str(), "text" | "json"), "log_format is \"text\" or \"json\"");
+        ensure!(self.callbacks.timeout.0 > Duration::ZERO, "callbacks.timeout must be longer than nothing");
+        ensure!(self.body_bytes_max >= 65_536, "body_bytes_max must be at least 65536");
+        self.sqlite().map(drop)
+    }
+
+    /// How the store is opened.
+    pub fn sqlite(&self) -> Result<SqliteConfig> {
+        let Some(path) = self.database.strip_prefix("sqlite:").filter(|path| !path.is_empty()) else {
+            bail!("database must be sqlite:FILE; {:?} is not", scheme(&self.database));
+        };
+        let synchronous = match self.database_synchronous.as_str() {
+            "full" => Synchronous::Full,
+            "off" => Synchronous::Off,
+            _ => bail!("database_synchronous is \"full\" or \"off\""),
+        };
+        Ok(SqliteConfig {
+            path: path.into(),
+            disk_free_min: self.limits.disk_free_bytes_min,
+            synchronous,
+            readers: READERS,
+        })
+    }
+
+    /// Where the server's key is.
+    pub fn key_file(&self) -> Result<PathBuf> {
+        if !self.key_file.as_os_str().is_empty() {
+            return Ok(self.key_file.clone());
+        }
+        Ok(self.sqlite()?.path.with_file_name("reveille.key"))
+    }
+
+    /// Where listeners may be.
+    pub fn guard(&self) -> Guard {
+        let loopback = if self.listen.ip().is_loopback() { Loopback::Allowed } else { Loopback::Refused };
+        Guard::new(self.callbacks.allow_addresses.clone(), loopback)
+    }
+
+    /// The networks that no carrier serves.
+    pub fn unserved(&self) -> Vec<Network> {
+        Network::ALL.into_iter().filter(|network| !self.carriers.contains_key(network.name())).collect()
+    }
+
+    /// The networks whose carriers are simulated.
+    pub fn simulated(&self) -> Vec<Network> {
+        let simulated =
+            |network: &Network| self.carriers.get(network.name()).is_some_and(|c| c.kind == "simulated");
+        Network::ALL.into_iter().filter(simulated).collect()
+    }
+
+    /// How the engine works.
+    pub fn engine(&self, clock: &Arc<dyn Clock>) -> Result<EngineConfig> {
+        Ok(EngineConfig {
+            limits: AcceptLimits {
+                waiting_per_account: self.limits.waiting_per_account,
+                waiting_in_all: self.limits.waiting_in_all,
+            },
+            schedule: Schedule::new(self.callbacks.retry_after.iter().map(|delay| delay.0).collect()),
+            attempt_timeout: self.callbacks.timeout.0,
+            connections_per_listener: self.callbacks.connections_per_listener,
+            connections_in_all: self.callbacks.connections_in_all,
+            guard: self.guard(),
+            tls: Tls::system(),
+            carriers: self.carriers(clock)?,
+            keep_archived: self.callbacks.keep_archived.0,
+            stop_within: self.stop_within.0,
+        })
+    }
+
+    fn carriers(&self, clock: &Arc<dyn Clock>) -> Result<HashMap<Network, CarrierSetup>> {
+        let mut carriers = HashMap::new();
+        for (name, carrier) in &self.carriers {
+            if let Some(network) = Network::named(name) {
+                carriers.insert(network, carrier.setup(clock).with_context(|| format!("[carriers.{name}]"))?);
+            }
+        }
+        Ok(carriers)
+    }
+
+    /// How the door works.
+    pub fn api(&self) -> ApiConfig {
+        let token = Some(self.metrics_token.0.as_str()).filter(|token| !token.is_empty());
+        ApiConfig {
+            token_life: self.sessions.token_life.0,
+            session_idle: self.sessions.idle.0,
+            login_failures_max: self.sessions.login_failures_max,
+            body_bytes_max: self.body_bytes_max,
+            body_timeout: self.body_timeout.0,
+            strict: self.strict,
+            metrics_token: token.map(Into::into),
+        }
+    }
+
+    /// How the socket is served.
+    pub fn server(&self) -> ServerConfig {
+        ServerConfig {
+            connections_max: self.connections_max,
+            head_timeout: self.head_timeout.0,
+            stop_within: self.stop_within.0,
+        }
+    }
+}
+
+impl Carrier {
+    fn check(&self) -> Result<()> {
+        ensure!(
+            self.kind == "simulated",
+            "kind {:?} is none that this release has: \"simulated\"",
+            self.kind
+        );
+        ensure!(self.concurrency > 0, "concurrency must be at least 1");
+        ensure!(self.timeout.0 > Duration::ZERO, "timeout must be longer than nothing");
+        ensure!(self.retry_first.0 > Duration::ZERO, "retry_first must be longer than nothing");
+        ensure!(
+            self.retry_longest.0 >= self.retry_first.0,
+            "retry_longest must not be shorter than retry_first"
+        );
+        self.simulated().map(drop)
+    }
+
+    fn setup(&self, clock: &Arc<dyn Clock>) -> Result<CarrierSetup> {
+        Ok(CarrierSetup {
+            carrier: Arc::new(Simulated::new(self.simulated()?, Arc::clone(clock))),
+            concurrency: self.concurrency,
+            rate: Some(self.rate).filter(|rate| *rate > 0),
+            timeout: self.timeout.0,
+            give_up_after: self.give_up_after.0,
+            backoff: Backoff { first: self.retry_first.0, longest: self.retry_longest.0 },
+        })
+    }
+
+    fn simulated(&self) -> Result<SimulatedConfig> {
+        let script = self.script.iter().map(|entry| {
+            let behaviour = entry.behaviour.parse().context("script")?;
+            Ok(ScriptEntry {
+                iccid_prefix: entry.iccid_prefix.as_str().into(),
+                behaviour,
+                times: entry.times,
+            })
+        });
+        let config = SimulatedConfig {
+            latency: self.latency.0,
+            jitter: self.jitter.0,
+            seed: self.seed,
+            retry_later_per_mille: self.retry_later_per_mille,
+            unanswered_per_mille: self.unanswered_per_mille,
+            rejected_per_mille: self.rejected_per_mille,
+            scripted: self.scripted,
+            script: script.collect::<Result<_>>()?,
+        };
+        config.check()?;
+        Ok(config)
+    }
+}
+
+/// What is shown of a database's address: it may hold a password.
+fn scheme(database: &str) -> &str {
+    database.split(':').next().unwrap_or_default()
+}
+
+/// Refuses keys that there are not, with their line.
+fn check_keys(given: &Table, defaults: &Table, text: &str) -> Result<()> {
+    for (key, value) in given {
+        let Some(default) = defaults.get(key) else { return Err(unknown(key, text, defaults)) };
+        match (value, default, key.as_str()) {
+            (Value::Table(carriers), _, "carriers") => {
+                for carrier in carriers.values().filter_map(Value::as_table) {
+                    let known = defaults["carriers"]["verizon-us"].as_table();
+                    check_keys(carrier, known.unwrap_or(defaults), text)?;
+                }
+            }
+            (Value::Table(section), Value::Table(default), _) => check_keys(section, default, text)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn unknown(key: &str, text: &str, defaults: &Table) -> anyhow::Error {
+    let names_it = |line: &&str| line.trim_start().trim_start_matches('[').starts_with(key);
+    let line = text.lines().position(|line| names_it(&line)).map_or(0, |index| index + 1);
+    let known = defaults.keys().cloned().collect::<Vec<_>>().join(", ");
+    anyhow!("line {line}: there is no key {key:?} here; there are {known}")
+}
+
+fn overlay(base: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            (Some(Value::Table(base)), Value::Table(over)) => overlay(base, over),
+            (_, value) => drop(base.insert(key, value)),
+        }
+    }
+}
+
+/// What a carrier's section leaves out is as in the defaults.
+fn complete_carriers(merged: &mut Table, defaults: &Value) {
+    let Some(Value::Table(carriers)) = merged.get_mut("carriers") else { return };
+    for (_, carrier) in carriers.iter_mut() {
+        let (Value::Table(mut complete), Value::Table(given)) = (defaults.clone(), carrier.clone()) else {
+            continue;
+        };
+        complete.remove("kind"); // nobody gets a simulated network without saying so
+        overlay(&mut complete, given);
+        *carrier = Value::Table(complete);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place where the environment is read")]
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars().filter(|(name, _)| name.starts_with(PREFIX)).collect()
+}
+
+/// Sets what the environment names, as the type that the default has.
+fn apply_environment(merged: &mut Table, environment: &BTreeMap<String, String>) -> Result<()> {
+    let defaults: Table = DEFAULTS.parse()?;
+    for (path, default) in leaves(&defaults, &[]) {
+        let name = format!("{PREFIX}{}", path.join("_").replace('-', "_").to_ascii_uppercase());
+        if let Some(text) = environment.get(&name) {
+            let value = read_as(text, &default).with_context(|| format!("{name} in the environment"))?;
+            set(merged, &path, value);
+        }
+    }
+    Ok(())
+}
+
+fn leaves(table: &Table, path: &[String]) -> Vec<(Vec<String>, Value)> {
+    let mut leaves = Vec::new();
+    for (key, value) in table {
+        let path: Vec<String> = path.iter().cloned().chain([key.clone()]).collect();
+        match value {
+            Value::Table(inner) if path == ["carriers", "global"] => {
+                // The same keys as the other network has.
+                let all = table["verizon-us"].as_table().unwrap_or(inner);
+                leaves.extend(self::leaves(all, &path));
+            }
+            Value::Table(inner) => leaves.extend(self::leaves(inner, &path)),
+            value => leaves.push((path, value.clone())),
+        }
+    }
+    leaves
+}
+
+fn read_as(text: &str, like: &Value) -> Result<Value> {
+    Ok(match like {
+        Value::Integer(_) => Value::Integer(text.parse().context("a number is needed")?),
+        Value::Boolean(_) => Value::Boolean(text.parse().context("true or false is needed")?),
+        Value::Array(_) => {
+            let table: Table =
+                format!("list = {text}").parse().context("a TOML list is needed, [\"5m\", \"5m\"]")?;
+            table["list"].clone()
+        }
+        _ => Value::String(text.into()),
+    })
+}
+
+fn set(table: &mut Table, path: &[String], value: Value) {
+    match path {
+        [key] => drop(table.insert(key.clone(), value)),
+        [key, rest @ ..] => {
+            let inner = table.entry(key.clone()).or_insert_with(|| Value::Table(Table::new()));
+            if let Value::Table(inner) = inner {
+                set(inner, rest, value);
+            }
+        }
+        [] => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config> {
+        Config::from_text(Some(text), BTreeMap::new())
+    }
+
+    #[test]
+    fn without_a_file_both_networks_are_simulated_and_scripted() {
+        let config = Config::from_text(None, BTreeMap::new()).unwrap();
+        assert_eq!(config.simulated(), Network::ALL);
+        assert!(config.carriers.values().all(|carrier| carrier.scripted));
+        assert_eq!(config.callbacks.timeout.0, Duration::from_secs(4));
+    }
+
+    #[test]
+    fn with_a_file_a_network_without_a_section_is_unserved() {
+        let config = read("[carriers.global]\nkind = \"simulated\"\n").unwrap();
+        assert_eq!(config.unserved(), [Network::VerizonUs]);
+        assert!(!config.carriers["global"].scripted);
+        assert_eq!(config.carriers["global"].concurrency, 1024);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error =
+            format!("{:#}", read("listen = \"127.0.0.1:1\"\n[callbacks]\nretry = [\"1s\"]\n").unwrap_err());
+        assert!(
+            error.contains("line 3") && error.contains("\"retry\"") && error.contains("retry_after"),
+            "{error}"
+        );
+        let error = format!("{:#}", read("[carriers.mars]\nkind = \"simulated\"\n").unwrap_err());
+        assert!(error.contains("verizon-us, global"), "{error}");
+    }
+
+    #[test]
+    fn impossible_values_are_refused_with_a_remedy() {
+        for (text, remedy) in [
+            ("[callbacks]\ntimeout = \"soon\"\n", "write \"250ms\""),
+            ("database = \"mysql://secret@host\"\n", "sqlite:FILE"),
+            ("[carriers.global]\nkind = \"hlr\"\n", "simulated"),
+            ("[carriers.global]\nkind = \"simulated\"\nretry_first = \"2m\"\n", "retry_longest"),
+            ("log_format = \"xml\"\n", "json"),
+        ] {
+            let error = format!("{:#}", read(text).unwrap_err());
+            assert!(error.contains(remedy), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_environment_goes_over_the_file() {
+        let environment = BTreeMap::from([
+            ("REVEILLE_CALLBACKS_TIMEOUT".to_owned(), "2s".to_owned()),
+            ("REVEILLE_CALLBACKS_RETRY_AFTER".to_owned(), "[\"1s\"]".to_owned()),
+            ("REVEILLE_CARRIERS_GLOBAL_CONCURRENCY".to_owned(), "7".to_owned()),
+            ("REVEILLE_DATABASE_SYNCHRONOUS".to_owned(), "off".to_owned()),
+        ]);
+        let text = "[callbacks]\ntimeout = \"9s\"\n[carriers.global]\nkind = \"simulated\"\n";
+        let config = Config::from_text(Some(text), environment).unwrap();
+        assert_eq!(config.callbacks.timeout.0, Duration::from_secs(2));
+        assert_eq!(config.callbacks.retry_after.len(), 1);
+        assert_eq!(config.carriers["global"].concurrency, 7);
+        assert_eq!(config.sqlite().unwrap().synchronous, Synchronous::Off);
+    }
+}

@@ -1,0 +1,157 @@
+//! The wiring: store, engine and API from one configuration.
+
+use crate::config::Config;
+use crate::system::{Dice, SystemClock};
+use anyhow::{Context, Result, ensure};
+use reveille_api::{App, Serving, serve};
+use reveille_domain::Clock;
+use reveille_engine::{Engine, Metrics, Parts, Random, Secrets};
+use reveille_store::Store;
+use reveille_store::sqlite::Sqlite;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+/// How often a running server looks for what other processes changed in the store.
+const NOTICE_EVERY: Duration = Duration::from_secs(1);
+
+/// A running server.
+pub struct Server {
+    serving: Serving,
+    engine: Arc<Engine>,
+    store: Arc<Sqlite>,
+    noticing: JoinHandle<()>,
+}
+
+/// What a server is given besides its configuration; a test hands in its own.
+pub struct Given {
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where randomness comes from.
+    pub random: Arc<dyn Random>,
+}
+
+impl Default for Given {
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock::default()), random: Arc::new(Dice::default()) }
+    }
+}
+
+/// The store that a configuration names, opened.
+pub fn open_store(config: &Config) -> Result<Arc<Sqlite>> {
+    let sqlite = config.sqlite()?;
+    let store = Sqlite::open(&sqlite).with_context(|| format!("database {}", sqlite.path.display()))?;
+    Ok(Arc::new(store))
+}
+
+/// The secrets of the configured key; with none configured and none there, one is made beside the database.
+pub fn read_secrets(config: &Config, random: &dyn Random) -> Result<Arc<Secrets>> {
+    let path = config.key_file()?;
+    if !path.exists() {
+        make_key(&path, random).with_context(|| format!("cannot make the key file {}", path.display()))?;
+    }
+    let text = std::fs::read_to_string(&path).with_context(|| format!("key_file {}", path.display()))?;
+    let key = parse_key(text.trim()).with_context(|| format!("key_file {}", path.display()))?;
+    Ok(Arc::new(Secrets::new(&key)))
+}
+
+fn make_key(path: &Path, random: &dyn Random) -> Result<()> {
+    let mut key = [0; 32];
+    random.fill(&mut key);
+    let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Ok(mut file) => {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            info!("Made the key file {}", path.display());
+            Ok(())
+        }
+        // Another process made it in between.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn parse_key(text: &str) -> Result<[u8; 32]> {
+    ensure!(text.len() == 64 && text.is_ascii(), "a key has 64 hexadecimal digits");
+    let mut key = [0; 32];
+    for (byte, digits) in key.iter_mut().zip(text.as_bytes().chunks(2)) {
+        let digits = std::str::from_utf8(digits)?;
+        *byte = u8::from_str_radix(digits, 16).context("a key has 64 hexadecimal digits")?;
+    }
+    Ok(key)
+}
+
+impl Server {
+    /// Starts everything that `config` says.
+    pub async fn start(config: &Config, given: Given) -> Result<Self> {
+        let store = open_store(config)?;
+        let secrets = read_secrets(config, given.random.as_ref())?;
+        let parts = Parts {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            clock: Arc::clone(&given.clock),
+            random: Arc::clone(&given.random),
+            secrets: Arc::clone(&secrets),
+            metrics: Arc::new(Metrics::default()),
+        };
+        for network in config.simulated() {
+            warn!("Network {} is simulated: nothing happens on a real one", network.name());
+        }
+        for network in config.unserved() {
+            warn!(
+                "Network {} has no [carriers.{}] section: its profiles will fail",
+                network.name(),
+                network.name()
+            );
+        }
+        let engine =
+            Engine::start(config.engine(&given.clock)?, parts).await.context("cannot start on the store")?;
+        let engine = Arc::new(engine);
+        let app = App::new(Arc::clone(&engine), secrets, given.random, config.api());
+        let socket = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", config.listen))?;
+        let serving = serve(app, socket, config.server())?;
+        info!("Listening on {}", serving.address());
+        let noticing = tokio::spawn(notice(Arc::clone(&engine)));
+        Ok(Self { serving, engine, store, noticing })
+    }
+
+    /// Where the API listens.
+    pub fn address(&self) -> SocketAddr {
+        self.serving.address()
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Answers what is asked already, finishes or safely leaves what is under way, and closes the store.
+    pub async fn stop(self) {
+        info!("Stopping");
+        self.noticing.abort();
+        self.serving.stop().await;
+        self.engine.stop().await;
+        self.store.close();
+        info!("Stopped");
+    }
+}
+
+/// Looks for what other processes changed: it happens in real time, whatever the clock.
+#[expect(clippy::disallowed_methods, reason = "other processes live in real time, not in the server's clock")]
+async fn notice(engine: Arc<Engine>) {
+    loop {
+        tokio::time::sleep(NOTICE_EVERY).await;
+        if let Err(error) = engine.notice_holds().await {
+            warn!(%error, "Cannot see which carriers are held");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+"""A served account with a listener and a few profiles: where the proofs about single calls take place."""
+
+import contextlib
+import json
+import time
+
+from listener import Listener
+from server import ACCOUNT, Server, apply_text, fleet, scratch
+
+TOLD_WITHIN = 15.0
+
+
+class Scene:
+    def __init__(self, folder, binary, profiles=40, active=2, accounts=None, registered=True, users=None,
+                 clients=None, **options):
+        """`registered`: whether the accounts' listeners are registered already."""
+        self.accounts = accounts or [ACCOUNT]
+        self.folder = folder
+        self.listener = Listener(folder / "callbacks.log")
+        self.server = Server(folder, binary, **options)
+        self.suspended = fleet(ACCOUNT, profiles)
+        self.fleet = self.suspended[:]
+        self.active = fleet(ACCOUNT, active, first=profiles, state="ACTIVE")
+        url = self.listener.url("/ok") if registered else None
+        self.server.apply(apply_text({account: url for account in self.accounts}, users, clients=clients))
+        self.server.import_fleet(self.suspended + self.active)
+        self.server.start()
+        self.client = self.server.client()
+
+    def iccids(self, count, network=None):
+        """Suspended profiles that were not handed out before."""
+        taken = [one for one in self.suspended if network in (None, one.network)][:count]
+        self.suspended = [one for one in self.suspended if one not in taken]
+        assert len(taken) == count, "the fleet is too small for this proof"
+        return [one.iccid for one in taken]
+
+    def told(self, request_id, count, within=TOLD_WITHIN):
+        """The callbacks of a request by ICCID, when there are `count` of them or time is up."""
+        deadline = time.monotonic() + within
+        while True:
+            told = {}
+            for received in self.listener.received():
+                body = json.loads(received.body)
+                if body["requestId"] == request_id:
+                    told[body["deviceIds"][-1]["id"]] = body
+            if len(told) >= count or time.monotonic() > deadline:
+                return told
+            time.sleep(0.05)
+
+    def close(self):
+        self.server.kill()
+        self.listener.stop()
+
+
+@contextlib.contextmanager
+def scene(report, binary, name, **options):
+    with scratch(report, name) as folder:
+        made = Scene(folder, binary, **options)
+        try:
+            yield made
+        finally:
+            made.close()
