@@ -107,6 +107,7 @@ CREATE TABLE request (                  -- what one call asked for
         CHECK (callbacks_delivered + callbacks_archived <= succeeded + failed)
 ) STRICT;
 CREATE INDEX request_of_account ON request (account, sequence);
+CREATE INDEX request_running ON request (account, sequence) WHERE ended_at IS NULL;
 CREATE INDEX request_told ON request (told_at) WHERE told_at IS NOT NULL;
 
 CREATE TABLE request_fault (            -- how many subrequests of a request failed with one fault
@@ -145,9 +146,8 @@ CREATE TABLE subrequest (               -- one profile's part of a request, the 
         CHECK (outcome IS NULL OR (fault IS NOT NULL) = (outcome = 'failed')),
     CONSTRAINT subrequest_once_per_request PRIMARY KEY (sequence, number)
 ) STRICT, WITHOUT ROWID;
--- Partial, so that they are as small as the backlog: the order in which a lane is read back,
-CREATE INDEX subrequest_waiting ON subrequest (account, lane, sequence, number) WHERE ended_at IS NULL;
--- and whose turn it is on one eUICC.
+-- Whose turn it is on one eUICC; partial, so that it is as small as the backlog. A lane is read back through
+-- the requests that have not ended: an index of its own would cost each subrequest two more writes.
 CREATE INDEX subrequest_waiting_on_device ON subrequest (device, sequence, number) WHERE ended_at IS NULL;
 
 CREATE TABLE history (                  -- each change of a profile's record, oldest first

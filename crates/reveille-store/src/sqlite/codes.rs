@@ -5,7 +5,7 @@ use reveille_domain::{
     AccountName, Action, Fault, Network, ProfileState, ProfileStatus, RequestId, Role, SuspendedBy, Timestamp,
 };
 use rusqlite::types::{FromSqlError, Type};
-use rusqlite::{Error, Row};
+use rusqlite::{Error, Row, RowIndex};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -68,52 +68,61 @@ pub(super) fn lane_named(text: &str) -> Lane {
     Network::named(text).map_or(Lane::Foregone, Lane::Network)
 }
 
+/// A column, by name or, where many rows are read, by position.
+pub(super) trait Column: RowIndex + Copy + std::fmt::Debug {}
+
+impl<T: RowIndex + Copy + std::fmt::Debug> Column for T {}
+
 /// Reads a column of such a text; a text that nobody writes is an error, not a default.
-fn read<T>(row: &Row<'_>, column: &str, find: impl Fn(&str) -> Option<T>) -> rusqlite::Result<T> {
+fn read<T>(row: &Row<'_>, column: impl Column, find: impl Fn(&str) -> Option<T>) -> rusqlite::Result<T> {
     optional(row, column, find)?.ok_or_else(|| corrupt(column, "NULL"))
 }
 
-fn optional<T>(row: &Row<'_>, column: &str, find: impl Fn(&str) -> Option<T>) -> rusqlite::Result<Option<T>> {
+fn optional<T>(
+    row: &Row<'_>,
+    column: impl Column,
+    find: impl Fn(&str) -> Option<T>,
+) -> rusqlite::Result<Option<T>> {
     match row.get_ref(column)?.as_str_or_null().map_err(|error| from_sql(column, &error))? {
         None => Ok(None),
         Some(text) => find(text).map(Some).ok_or_else(|| corrupt(column, text)),
     }
 }
 
-fn from_sql(column: &str, error: &FromSqlError) -> Error {
-    Error::FromSqlConversionFailure(0, Type::Text, format!("{column}: {error}").into())
+fn from_sql(column: impl Column, error: &FromSqlError) -> Error {
+    Error::FromSqlConversionFailure(0, Type::Text, format!("{column:?}: {error}").into())
 }
 
-fn corrupt(column: &str, text: &str) -> Error {
-    Error::FromSqlConversionFailure(0, Type::Text, format!("{column} holds {text:?}").into())
+fn corrupt(column: impl Column, text: &str) -> Error {
+    Error::FromSqlConversionFailure(0, Type::Text, format!("{column:?} holds {text:?}").into())
 }
 
-pub(super) fn read_state(row: &Row<'_>, column: &str) -> rusqlite::Result<ProfileState> {
+pub(super) fn read_state(row: &Row<'_>, column: impl Column) -> rusqlite::Result<ProfileState> {
     read(row, column, |text| STATES.into_iter().find(|known| state(*known) == text))
 }
 
-pub(super) fn optional_state(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<ProfileState>> {
+pub(super) fn optional_state(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Option<ProfileState>> {
     optional(row, column, |text| STATES.into_iter().find(|known| state(*known) == text))
 }
 
-pub(super) fn read_status(row: &Row<'_>, column: &str) -> rusqlite::Result<ProfileStatus> {
+pub(super) fn read_status(row: &Row<'_>, column: impl Column) -> rusqlite::Result<ProfileStatus> {
     read(row, column, |text| STATUSES.into_iter().find(|known| status(*known) == text))
 }
 
-pub(super) fn read_role(row: &Row<'_>, column: &str) -> rusqlite::Result<Role> {
+pub(super) fn read_role(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Role> {
     let roles = [Role::Lead, Role::Local, Role::Default];
     read(row, column, |text| roles.into_iter().find(|known| role(*known) == text))
 }
 
-pub(super) fn read_network(row: &Row<'_>, column: &str) -> rusqlite::Result<Network> {
+pub(super) fn read_network(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Network> {
     read(row, column, Network::named)
 }
 
-pub(super) fn read_id<T: FromStr>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
+pub(super) fn read_id<T: FromStr>(row: &Row<'_>, column: impl Column) -> rusqlite::Result<T> {
     read(row, column, |text| text.parse().ok())
 }
 
-pub(super) fn optional_id<T: FromStr>(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<T>> {
+pub(super) fn optional_id<T: FromStr>(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Option<T>> {
     optional(row, column, |text| text.parse().ok())
 }
 
@@ -122,11 +131,11 @@ pub(super) fn read_fault(row: &Row<'_>) -> rusqlite::Result<Option<Fault>> {
     optional(row, "fault", |text| Fault::named(text, detail.as_deref()))
 }
 
-pub(super) fn read_at(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
+pub(super) fn read_at(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Timestamp> {
     row.get(column).map(Timestamp)
 }
 
-pub(super) fn optional_at(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
+pub(super) fn optional_at(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp))
 }
 

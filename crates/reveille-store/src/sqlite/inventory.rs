@@ -16,8 +16,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 impl Inventory for Sqlite {
     async fn resolve(&self, account: &AccountName, iccids: Vec<Iccid>) -> Result<Vec<Option<Resolved>>> {
         let account = account.clone();
-        let resolve = move |db: &Connection| iccids.iter().map(|iccid| find(db, &account, iccid)).collect();
-        self.readers.read("find profiles", resolve).await
+        self.readers.read("find profiles", move |db| resolve(db, &account, &iccids)).await
     }
 
     async fn check_fleet(&self, rows: Vec<FleetRow>) -> Result<Vec<FleetProblem>> {
@@ -47,22 +46,29 @@ impl Inventory for Sqlite {
     }
 }
 
-fn find(db: &Connection, account: &AccountName, iccid: &Iccid) -> rusqlite::Result<Option<Resolved>> {
+fn resolve(
+    db: &Connection,
+    account: &AccountName,
+    iccids: &[Iccid],
+) -> rusqlite::Result<Vec<Option<Resolved>>> {
     let mut select = db.prepare_cached(
         "SELECT p.number, p.device, p.network, d.eid, d.imei, p.msisdn
          FROM profile AS p JOIN device AS d ON d.number = p.device WHERE p.iccid = ? AND p.account = ?",
     )?;
-    let read = |row: &Row<'_>| {
-        Ok(Resolved {
-            profile: ProfileKey(row.get("number")?),
-            device: DeviceKey(row.get("device")?),
-            network: read_network(row, "network")?,
-            eid: read_id(row, "eid")?,
-            imei: optional_id(row, "imei")?,
-            msisdn: optional_id(row, "msisdn")?,
-        })
-    };
-    select.query_row([iccid.as_str(), account.as_str()], read).optional()
+    let mut find =
+        |iccid: &Iccid| select.query_row([iccid.as_str(), account.as_str()], read_resolved).optional();
+    iccids.iter().map(&mut find).collect()
+}
+
+fn read_resolved(row: &Row<'_>) -> rusqlite::Result<Resolved> {
+    Ok(Resolved {
+        profile: ProfileKey(row.get(0)?),
+        device: DeviceKey(row.get(1)?),
+        network: read_network(row, 2)?,
+        eid: read_id(row, 3)?,
+        imei: optional_id(row, 4)?,
+        msisdn: optional_id(row, 5)?,
+    })
 }
 
 /// What keeps a row from being imported, if anything does.
@@ -155,7 +161,7 @@ fn fleet(db: &Connection, filter: &ProfileFilter) -> rusqlite::Result<Vec<OwnedP
     // Two statements, so that each follows an index.
     let of_account = if filter.account.is_some() { "p.account = :account" } else { ":account IS NULL" };
     let mut select = db.prepare_cached(&format!(
-        "SELECT p.account, {PROFILE} FROM profile AS p JOIN device AS d ON d.number = p.device
+        "SELECT {PROFILE}, p.account FROM profile AS p JOIN device AS d ON d.number = p.device
          WHERE {of_account} AND p.iccid > :after AND (:network IS NULL OR p.network = :network)
            AND (:states IS NULL OR instr(:states, ',' || p.state || ',') > 0)
          ORDER BY p.iccid LIMIT :limit"
@@ -174,7 +180,7 @@ fn read_owned(row: &Row<'_>) -> rusqlite::Result<OwnedProfile> {
 
 fn profile(db: &Connection, iccid: &Iccid) -> rusqlite::Result<Option<OwnedProfile>> {
     let mut select = db.prepare_cached(&format!(
-        "SELECT p.account, {PROFILE} FROM profile AS p JOIN device AS d ON d.number = p.device WHERE p.iccid = ?"
+        "SELECT {PROFILE}, p.account FROM profile AS p JOIN device AS d ON d.number = p.device WHERE p.iccid = ?"
     ))?;
     select.query_row([iccid.as_str()], read_owned).optional()
 }

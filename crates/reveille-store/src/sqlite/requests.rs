@@ -13,10 +13,8 @@ use crate::{
     SubrequestFilter, SubrequestState, SubrequestView, Waiting,
 };
 use async_trait::async_trait;
-use reveille_domain::{
-    AccountName, Eid, Fault, Imei, Msisdn, Network, Position, Profile, RequestId, Timestamp,
-};
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use reveille_domain::{AccountName, Fault, Network, Position, Profile, RequestId, Timestamp};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, named_params, params};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -58,7 +56,7 @@ impl Requests for Sqlite {
     }
 
     async fn profiles(&self, keys: Vec<ProfileKey>) -> Result<Vec<Option<Profile>>> {
-        self.readers.read("read profiles", move |db| keys.iter().map(|key| profile(db, *key)).collect()).await
+        self.readers.read("read profiles", move |db| profiles(db, &keys)).await
     }
 
     async fn record(&self, recordings: Vec<Recording>) -> Result<Vec<Recorded>> {
@@ -219,7 +217,8 @@ fn count_waiting(db: &Connection, account: &str, more: i64) -> rusqlite::Result<
 
 fn lanes(db: &Connection) -> rusqlite::Result<Vec<(AccountName, Lane)>> {
     let mut exists = db.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM subrequest WHERE account = ? AND lane = ? AND ended_at IS NULL)",
+        "SELECT EXISTS (SELECT 1 FROM request AS r CROSS JOIN subrequest AS s USING (sequence)
+                        WHERE r.account = ? AND r.ended_at IS NULL AND s.lane = ? AND s.ended_at IS NULL)",
     )?;
     let mut accounts = db.prepare_cached("SELECT name FROM account WHERE waiting > 0 ORDER BY name")?;
     let accounts: Vec<AccountName> =
@@ -246,11 +245,13 @@ fn waiting(
     limit: usize,
 ) -> rusqlite::Result<Vec<Waiting>> {
     let mut select = db.prepare_cached(&format!(
-        "SELECT {HEAD}, {WAITING} FROM subrequest AS s JOIN request AS r USING (sequence)
-         WHERE s.account = ? AND s.lane = ? AND s.ended_at IS NULL AND (s.sequence, s.number) > (?, ?)
-         ORDER BY s.sequence, s.number LIMIT ?"
+        "SELECT {HEAD}, {WAITING} FROM request AS r CROSS JOIN subrequest AS s USING (sequence)
+         WHERE r.account = ? AND r.ended_at IS NULL AND r.sequence >= ? AND s.lane = ? AND s.ended_at IS NULL
+           AND (r.sequence, s.number) > (?, ?)
+         ORDER BY r.sequence, s.number LIMIT ?"
     ))?;
-    let bounds = params![account.as_str(), lane(in_lane), after.sequence, after.number, limit];
+    let Position { sequence, number } = after;
+    let bounds = params![account.as_str(), sequence, lane(in_lane), sequence, number, limit];
     let mut heads = Heads::default();
     select.query_map(bounds, |row| read_waiting(row, &mut heads))?.collect()
 }
@@ -301,26 +302,27 @@ fn earliest_on(db: &Connection, device: DeviceKey) -> rusqlite::Result<Option<Po
 /// The columns that `read_profile` reads, of tables `profile AS p JOIN device AS d`.
 pub(super) const PROFILE: &str = "p.iccid, d.eid, d.imei, p.msisdn, p.imsi, p.network, p.role, p.state, p.status, p.service_plan, p.in_doubt";
 
-fn profile(db: &Connection, key: ProfileKey) -> rusqlite::Result<Option<Profile>> {
+fn profiles(db: &Connection, keys: &[ProfileKey]) -> rusqlite::Result<Vec<Option<Profile>>> {
     let mut select = db.prepare_cached(&format!(
         "SELECT {PROFILE} FROM profile AS p JOIN device AS d ON d.number = p.device WHERE p.number = ?"
     ))?;
-    select.query_row([key.0], read_profile).optional()
+    keys.iter().map(|key| select.query_row([key.0], read_profile).optional()).collect()
 }
 
+/// Reads the columns of `PROFILE`, which stand first in the row.
 pub(super) fn read_profile(row: &Row<'_>) -> rusqlite::Result<Profile> {
     Ok(Profile {
-        iccid: read_id(row, "iccid")?,
-        eid: read_id(row, "eid")?,
-        imei: optional_id(row, "imei")?,
-        msisdn: optional_id(row, "msisdn")?,
-        imsi: optional_id(row, "imsi")?,
-        network: read_network(row, "network")?,
-        role: read_role(row, "role")?,
-        state: read_state(row, "state")?,
-        status: read_status(row, "status")?,
-        service_plan: row.get("service_plan")?,
-        in_doubt: row.get("in_doubt")?,
+        iccid: read_id(row, 0)?,
+        eid: read_id(row, 1)?,
+        imei: optional_id(row, 2)?,
+        msisdn: optional_id(row, 3)?,
+        imsi: optional_id(row, 4)?,
+        network: read_network(row, 5)?,
+        role: read_role(row, 6)?,
+        state: read_state(row, 7)?,
+        status: read_status(row, 8)?,
+        service_plan: row.get(9)?,
+        in_doubt: row.get(10)?,
     })
 }
 
@@ -334,33 +336,20 @@ struct Counts {
 }
 
 fn record(db: &Connection, recordings: &[Recording]) -> rusqlite::Result<Vec<Recorded>> {
-    let mut end = db.prepare_cached(
-        "UPDATE subrequest SET outcome = ?, fault = ?, fault_detail = ?, ended_at = ?
-         WHERE sequence = ? AND number = ? AND ended_at IS NULL",
-    )?;
+    let mut writes = RecordWrites::prepare(db)?;
     let mut counts: HashMap<i64, (&RequestHead, Counts)> = HashMap::new();
     let mut recorded = Vec::with_capacity(recordings.len());
     for recording in recordings {
-        let fault = recording.told.result.as_ref().err();
-        let ended = end.execute(params![
-            if fault.is_none() { "succeeded" } else { "failed" },
-            fault.map(Fault::name),
-            fault.and_then(Fault::detail),
-            recording.at.0,
-            recording.request.sequence,
-            recording.number,
-        ])?;
-        if ended == 0 {
+        if !writes.end(recording)? {
             recorded.push(Recorded::Before);
             continue;
         }
-        change_profile(db, recording)?;
-        insert_callback(db, recording)?;
-        counts
+        writes.change_profile(recording)?;
+        writes.insert_callback(recording)?;
+        let (_, count) = counts
             .entry(recording.request.sequence)
-            .or_insert_with(|| (&recording.request, Counts::default()))
-            .1
-            .add(recording);
+            .or_insert_with(|| (&recording.request, Counts::default()));
+        count.add(recording);
         recorded.push(Recorded::Now);
     }
     for (sequence, (head, counts)) in &counts {
@@ -382,49 +371,87 @@ impl Counts {
     }
 }
 
-fn change_profile(db: &Connection, recording: &Recording) -> rusqlite::Result<()> {
-    let Some(change) = &recording.change else { return Ok(()) };
-    db.prepare_cached("UPDATE profile SET state = ?, status = ?, in_doubt = ? WHERE number = ?")?.execute(
-        params![codes::state(change.to), codes::status(change.status), change.in_doubt, change.profile.0],
-    )?;
-    let mut entry = db.prepare_cached(
-        "INSERT INTO history (profile, sequence, number, account, at, from_state, to_state, in_doubt)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-    )?;
-    entry.execute(params![
-        change.profile.0,
-        recording.request.sequence,
-        recording.number,
-        recording.request.account.as_str(),
-        recording.at.0,
-        codes::state(change.from),
-        codes::state(change.to),
-        change.in_doubt,
-    ])?;
-    Ok(())
+/// What is written of each outcome.
+struct RecordWrites<'a> {
+    end: CachedStatement<'a>,
+    profile: CachedStatement<'a>,
+    history: CachedStatement<'a>,
+    callback: CachedStatement<'a>,
 }
 
-fn insert_callback(db: &Connection, recording: &Recording) -> rusqlite::Result<()> {
-    let mut insert = db.prepare_cached(
-        "INSERT INTO callback (sequence, number, account, eid, imei, msisdn, left_state, left_status, left_role,
-                               next_attempt_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )?;
-    let told = &recording.told;
-    let left = told.result.as_ref().ok();
-    insert.execute(params![
-        recording.request.sequence,
-        recording.number,
-        recording.request.account.as_str(),
-        told.eid.as_ref().map(Eid::as_str),
-        told.imei.as_ref().map(Imei::as_str),
-        told.msisdn.as_ref().map(Msisdn::as_str),
-        left.map(|left| codes::state(left.state)),
-        left.map(|left| codes::status(left.status)),
-        left.map(|left| codes::role(left.role)),
-        recording.at.0,
-    ])?;
-    Ok(())
+impl<'a> RecordWrites<'a> {
+    fn prepare(db: &'a Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            end: db.prepare_cached(
+                "UPDATE subrequest SET outcome = ?, fault = ?, fault_detail = ?, ended_at = ?
+                 WHERE sequence = ? AND number = ? AND ended_at IS NULL",
+            )?,
+            profile: db
+                .prepare_cached("UPDATE profile SET state = ?, status = ?, in_doubt = ? WHERE number = ?")?,
+            history: db.prepare_cached(
+                "INSERT INTO history (profile, sequence, number, account, at, from_state, to_state, in_doubt)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            )?,
+            callback: db.prepare_cached(
+                "INSERT INTO callback (sequence, number, account, eid, imei, msisdn, left_state, left_status,
+                                       left_role, next_attempt_at)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )?,
+        })
+    }
+
+    /// Whether the subrequest ended with this.
+    fn end(&mut self, recording: &Recording) -> rusqlite::Result<bool> {
+        let fault = recording.told.result.as_ref().err();
+        let ended = self.end.execute(params![
+            if fault.is_none() { "succeeded" } else { "failed" },
+            fault.map(Fault::name),
+            fault.and_then(Fault::detail),
+            recording.at.0,
+            recording.request.sequence,
+            recording.number,
+        ])?;
+        Ok(ended == 1)
+    }
+
+    fn change_profile(&mut self, recording: &Recording) -> rusqlite::Result<()> {
+        let Some(change) = &recording.change else { return Ok(()) };
+        self.profile.execute(params![
+            codes::state(change.to),
+            codes::status(change.status),
+            change.in_doubt,
+            change.profile.0
+        ])?;
+        self.history.execute(params![
+            change.profile.0,
+            recording.request.sequence,
+            recording.number,
+            recording.request.account.as_str(),
+            recording.at.0,
+            codes::state(change.from),
+            codes::state(change.to),
+            change.in_doubt,
+        ])?;
+        Ok(())
+    }
+
+    fn insert_callback(&mut self, recording: &Recording) -> rusqlite::Result<()> {
+        let told = &recording.told;
+        let left = told.result.as_ref().ok();
+        self.callback.execute(params![
+            recording.request.sequence,
+            recording.number,
+            recording.request.account.as_str(),
+            told.eid.as_ref().map(|eid| eid.as_str()),
+            told.imei.as_ref().map(|imei| imei.as_str()),
+            told.msisdn.as_ref().map(|msisdn| msisdn.as_str()),
+            left.map(|left| codes::state(left.state)),
+            left.map(|left| codes::status(left.status)),
+            left.map(|left| codes::role(left.role)),
+            recording.at.0,
+        ])?;
+        Ok(())
+    }
 }
 
 fn count(db: &Connection, sequence: i64, head: &RequestHead, counts: &Counts) -> rusqlite::Result<()> {
