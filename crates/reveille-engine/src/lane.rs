@@ -52,6 +52,7 @@ pub(crate) struct LaneControl {
     pub(crate) setup: Option<CarrierSetup>,
     pub(crate) changed: Notify,
     calls: AtomicUsize,
+    with_carrier: AtomicUsize,
     recording: AtomicUsize,
     held: AtomicBool,
     breaker: Mutex<Breaker>,
@@ -79,6 +80,7 @@ impl LaneControl {
             setup,
             changed: Notify::new(),
             calls: AtomicUsize::new(0),
+            with_carrier: AtomicUsize::new(0),
             recording: AtomicUsize::new(0),
             held: AtomicBool::new(false),
             breaker: Mutex::default(),
@@ -107,6 +109,22 @@ impl LaneControl {
     pub(crate) fn end_calls(&self, operations: usize) {
         self.calls.fetch_sub(operations, Ordering::AcqRel);
         self.wake();
+    }
+
+    /// That many of the calls are the carrier's now.
+    pub(crate) fn hand_over(&self, operations: usize) {
+        self.with_carrier.fetch_add(operations, Ordering::AcqRel);
+    }
+
+    /// The carrier has answered so many, or will not.
+    pub(crate) fn take_back(&self, operations: usize) {
+        self.with_carrier.fetch_sub(operations, Ordering::AcqRel);
+        self.end_calls(operations);
+    }
+
+    /// How many are claimed and not with the carrier yet.
+    pub(crate) fn preparing(&self) -> usize {
+        self.calls().saturating_sub(self.with_carrier.load(Ordering::Acquire))
     }
 
     pub(crate) fn recording(&self) -> usize {

@@ -257,12 +257,15 @@ impl Engine {
     /// Whether anything can go on before the clock moves, carrier calls and attempts under way aside.
     pub fn is_moving(&self) -> bool {
         let order = self.shared.order();
+        let now = self.shared.clock.now();
         let performs = |(lane, control): (&Lane, &LaneControl)| {
             let waits = control.calls() + control.recording();
-            control.recording() > 0
-                || (order.is_ready(*lane) && control.may_claim(self.shared.clock.now(), waits))
+            let claims = order.is_ready(*lane) || order.is_due(*lane, now);
+            control.preparing() + control.recording() > 0
+                || order.is_reading(*lane)
+                || (claims && control.may_claim(now, waits))
         };
-        self.shared.lanes.iter().any(performs) || self.shared.outbox.is_moving(self.shared.clock.now())
+        self.shared.lanes.iter().any(performs) || self.shared.outbox.is_moving(now)
     }
 
     /// Stops taking up new work, waits for what is under way as long as the configuration says, and ends.

@@ -136,10 +136,9 @@ impl Order {
         let Some(lane) = self.lanes.get_mut(&lane) else { return Vec::new() };
         let mut refills = Vec::new();
         for (account, queue) in &mut lane.accounts {
-            let window = queue.window(in_all);
-            if let Some(after) = queue.behind.filter(|_| !queue.reading && queue.in_memory <= window / 2) {
+            if let Some(after) = queue.behind.filter(|_| queue.wants_refill(in_all)) {
                 queue.reading = true;
-                let limit = window - queue.in_memory;
+                let limit = queue.window(in_all) - queue.in_memory;
                 refills.push(Refill { account: account.clone(), after, limit, skipped: queue.skipped });
             }
         }
@@ -260,6 +259,17 @@ impl Order {
         self.lanes.get(&lane).is_some_and(|lane| !lane.turns.is_empty())
     }
 
+    /// Whether something that was put off may be claimed again.
+    pub(crate) fn is_due(&self, lane: Lane, now: Timestamp) -> bool {
+        self.next_wake(lane).is_some_and(|at| at <= now)
+    }
+
+    /// Whether the store is being read for this lane, or is about to be.
+    pub(crate) fn is_reading(&self, lane: Lane) -> bool {
+        let wants = |queue: &AccountQueue| queue.reading || queue.wants_refill(self.in_memory);
+        self.lanes.get(&lane).is_some_and(|lane| lane.accounts.values().any(wants))
+    }
+
     fn queue(&mut self, lane: Lane, account: &AccountName) -> &mut AccountQueue {
         let accounts = &mut self.lanes.entry(lane).or_default().accounts;
         if !accounts.contains_key(account) {
@@ -359,6 +369,10 @@ impl AccountQueue {
 
     fn is_full(&self, in_all: usize) -> bool {
         self.in_memory >= self.window(in_all)
+    }
+
+    fn wants_refill(&self, in_all: usize) -> bool {
+        self.behind.is_some() && !self.reading && self.in_memory <= self.window(in_all) / 2
     }
 }
 

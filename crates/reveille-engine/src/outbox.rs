@@ -49,6 +49,7 @@ struct Queue {
     /// Marked since the reading began: what is read of them is out of date.
     marked_meanwhile: HashSet<Position>,
     connections: usize,
+    attempts: usize,
     failing: bool,
 }
 
@@ -148,8 +149,7 @@ impl Outbox {
         let mut queues = self.lock();
         let mut wanted = Vec::new();
         for (account, queue) in &mut queues.of {
-            // A failing listener gets one connection, so that it takes nothing from others.
-            let allowed = if queue.failing { 1 } else { self.connections_per_listener };
+            let allowed = queue.connections_max(self.connections_per_listener);
             while queue.connections < allowed && queue.connections < queue.waiting.len() {
                 queue.connections += 1;
                 wanted.push(account.clone());
@@ -166,6 +166,7 @@ impl Outbox {
             return Taken::Excess;
         }
         let Some(callback) = queue.waiting.pop_front() else { return Taken::Nothing };
+        queue.attempts += 1;
         self.attempts.fetch_add(1, Ordering::AcqRel);
         Taken::Callback(Box::new(callback))
     }
@@ -192,7 +193,10 @@ impl Outbox {
     pub(crate) fn put_back(&self, callback: Callback) {
         self.attempts.fetch_sub(1, Ordering::AcqRel);
         let account = callback.request.account.clone();
-        self.lock().of.entry(account).or_default().waiting.push_front(callback);
+        let mut queues = self.lock();
+        let queue = queues.of.entry(account).or_default();
+        queue.attempts = queue.attempts.saturating_sub(1);
+        queue.waiting.push_front(callback);
     }
 
     /// An attempt ended; its mark is to be written.
@@ -201,6 +205,7 @@ impl Outbox {
         self.attempts.fetch_sub(1, Ordering::AcqRel);
         let mut queues = self.lock();
         let Some(queue) = queues.of.get_mut(account) else { return };
+        queue.attempts = queue.attempts.saturating_sub(1);
         let recovered = queue.failing && !failed;
         queue.failing = failed;
         drop(queues);
@@ -246,8 +251,8 @@ impl Outbox {
     pub(crate) fn is_moving(&self, now: Timestamp) -> bool {
         let queues = self.lock();
         let moves = |queue: &Queue| {
-            let waits =
-                queue.waiting.len() > queue.connections.min(self.attempts_under_way()) && !queue.failing;
+            let waits = !queue.waiting.is_empty()
+                && queue.attempts < queue.connections_max(self.connections_per_listener);
             waits || queue.reading || queue.due_in_store.is_some_and(|due| due <= now)
         };
         self.marking.load(Ordering::Acquire) > 0 || queues.of.values().any(moves)
@@ -267,6 +272,11 @@ impl Queues {
 impl Queue {
     fn expect(&mut self, at: Timestamp) {
         self.due_in_store = Some(self.due_in_store.map_or(at, |due| due.min(at)));
+    }
+
+    /// A failing listener gets one connection, so that it takes nothing from others.
+    fn connections_max(&self, per_listener: usize) -> usize {
+        if self.failing { 1 } else { per_listener }
     }
 
     fn is_idle(&self) -> bool {

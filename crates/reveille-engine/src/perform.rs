@@ -277,6 +277,7 @@ async fn call(
         return;
     }
     let began_at = shared.now();
+    control.hand_over(operations.len());
     let (sender, mut replies) = mpsc::unbounded_channel();
     let mut deadline = shared.clock.sleep(setup.timeout);
     let mut applying = setup.carrier.apply(operations, sender);
@@ -288,7 +289,7 @@ async fn call(
                 Some((id, reply)) => {
                     // A second reply to the same operation finds nothing: the first counts.
                     if let Some(begun) = work.remove(&id) {
-                        control.end_calls(1);
+                        control.take_back(1);
                         settle(shared, control, setup, began_at, begun, reply);
                     }
                 }
@@ -299,7 +300,7 @@ async fn call(
         }
     }
     drop(applying);
-    control.end_calls(work.len());
+    control.take_back(work.len());
     for begun in work.into_values() {
         settle(shared, control, setup, began_at, begun, Reply::Unknown);
     }
