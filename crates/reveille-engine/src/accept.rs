@@ -2,11 +2,12 @@
 
 use crate::order::Item;
 use crate::{Engine, Shared};
-use reveille_domain::{AccountName, Action, Fate, Fault, Refusal, RequestId};
+use reveille_domain::{AccountName, Action, Fate, Fault, Profile, Refusal, RequestId};
 use reveille_store::{
-    Acceptance, IdempotencyKey, NewRequest, NewSubrequest, RequestHead, Resolved, StoreError, Target, Waiting,
+    Acceptance, IdempotencyKey, NewRequest, NewSubrequest, RequestHead, StoreError, Target, Waiting,
 };
 use reveille_wire::profile_action::NamedTarget;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
@@ -43,7 +44,12 @@ impl Engine {
         let shared = &self.shared;
         let iccids = asked.targets.iter().map(|target| target.iccid.clone()).collect();
         let found = shared.store.resolve(&asked.account, iccids).await.map_err(|error| refused(&error))?;
-        let subrequests: Arc<[NewSubrequest]> = asked.targets.iter().zip(found).map(subrequest).collect();
+        let disagreeing =
+            shared.disagreeing(&asked.targets, &found).await.map_err(|error| refused(&error))?;
+        let targets = asked.targets.into_iter().zip(found).enumerate();
+        let subrequests: Arc<[NewSubrequest]> = targets
+            .map(|(index, (named, found))| subrequest(named, found, disagreeing.contains(&index)))
+            .collect();
         let request = NewRequest {
             id: RequestId::from_random(shared.random.bits()),
             account: asked.account,
@@ -74,6 +80,26 @@ impl Engine {
 }
 
 impl Shared {
+    /// Which targets name identifiers beside their ICCID that are not those of the inventory.
+    async fn disagreeing(
+        &self,
+        named: &[NamedTarget],
+        found: &[Option<Target>],
+    ) -> reveille_store::Result<HashSet<usize>> {
+        let beside = named.iter().zip(found).enumerate().filter(|(_, (named, _))| named.says_more());
+        let beside: Vec<_> =
+            beside.filter_map(|(index, (named, found))| Some((index, named, (*found)?))).collect();
+        if beside.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let keys = beside.iter().map(|(_, _, target)| target.profile).collect();
+        let profiles = self.store.profiles(keys).await?;
+        let pairs = beside.into_iter().zip(profiles);
+        let disagreeing =
+            pairs.filter(|((_, named, _), profile)| profile.as_ref().is_none_or(|p| disagrees(named, p)));
+        Ok(disagreeing.map(|((index, _, _), _)| index).collect())
+    }
+
     /// Hands an accepted request to the order, straight from memory.
     fn admit(&self, sequence: i64, request: NewRequest) -> RequestId {
         let head = Arc::new(RequestHead {
@@ -116,23 +142,20 @@ impl Shared {
 }
 
 /// A target as it stands in the inventory, or the fault that it will end with.
-fn subrequest((named, found): (&NamedTarget, Option<Resolved>)) -> NewSubrequest {
+fn subrequest(named: NamedTarget, found: Option<Target>, disagrees: bool) -> NewSubrequest {
     let target = match found {
         None => Err(Fault::DeviceNotFound),
-        Some(found) if disagrees(named, &found) => Err(Fault::IdentifierMismatch),
-        Some(found) => Ok(Target { profile: found.profile, device: found.device, network: found.network }),
+        Some(_) if disagrees => Err(Fault::IdentifierMismatch),
+        Some(target) => Ok(target),
     };
-    NewSubrequest { iccid: named.iccid.clone(), target }
+    NewSubrequest { iccid: named.iccid, target }
 }
 
-fn disagrees(named: &NamedTarget, found: &Resolved) -> bool {
-    let differs = named.eid.as_ref().is_some_and(|eid| *eid != found.eid)
-        || named.imei.as_ref().is_some_and(|imei| found.imei.as_ref().is_some_and(|known| known != imei))
-        || named
-            .msisdn
-            .as_ref()
-            .is_some_and(|number| found.msisdn.as_ref().is_some_and(|known| known != number));
-    named.contradicted || differs
+fn disagrees(named: &NamedTarget, profile: &Profile) -> bool {
+    named.contradicted
+        || named.eid.as_ref().is_some_and(|eid| *eid != profile.eid)
+        || named.imei.as_ref().zip(profile.imei.as_ref()).is_some_and(|(named, known)| named != known)
+        || named.msisdn.as_ref().zip(profile.msisdn.as_ref()).is_some_and(|(named, known)| named != known)
 }
 
 fn refused(error: &StoreError) -> Refusal {

@@ -16,6 +16,9 @@ use tracing::{debug, error, warn};
 /// How many marks are written in one transaction at most.
 const BATCH_MAX: usize = 1_024;
 
+/// How long marks are gathered while attempts are under way.
+const GATHER_FOR: Duration = Duration::from_millis(5);
+
 /// How long after a failure of the store something is tried again.
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
 
@@ -204,6 +207,7 @@ impl Line {
 pub(crate) async fn mark(shared: Arc<Shared>, mut marks: mpsc::UnboundedReceiver<Mark>) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while marks.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        gather(&shared, &mut batch, &mut marks).await;
         while let Err(error) = shared.store.mark(batch.clone()).await {
             error!(%error, "Cannot mark {} callbacks; trying again", batch.len());
             shared.clock.sleep(AGAIN_AFTER).await;
@@ -213,6 +217,24 @@ pub(crate) async fn mark(shared: Arc<Shared>, mut marks: mpsc::UnboundedReceiver
         shared.progress.touch(batch.iter().map(|mark| mark.request));
         batch.clear();
     }
+}
+
+/// Waits a moment for more marks while attempts are under way: a mark that is lost with the power costs one
+/// repeated callback, a commit for each few costs the disk.
+async fn gather(shared: &Shared, batch: &mut Vec<Mark>, marks: &mut mpsc::UnboundedReceiver<Mark>) {
+    if batch.len() < BATCH_MAX && shared.outbox.attempts_under_way() > 0 {
+        pause(GATHER_FOR).await;
+        while batch.len() < BATCH_MAX
+            && let Ok(mark) = marks.try_recv()
+        {
+            batch.push(mark);
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the disk is spared in real time, whatever the clock says")]
+async fn pause(duration: Duration) {
+    tokio::time::sleep(duration).await;
 }
 
 fn next_at(mark: &Mark) -> Option<Timestamp> {

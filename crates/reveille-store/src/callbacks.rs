@@ -23,6 +23,9 @@ pub trait Callbacks: Send + Sync + 'static {
     /// Makes callbacks that have ended due again from `at`, as a new series, at most `limit` at a time.
     async fn replay(&self, scope: ReplayScope, at: Timestamp, limit: usize) -> Result<Replayed>;
 
+    /// How many of an account's callbacks are archived.
+    async fn archived(&self, account: &AccountName) -> Result<u64>;
+
     /// An account's callbacks, in the order of the store.
     async fn callbacks(&self, filter: CallbackFilter) -> Result<Vec<CallbackView>>;
 

@@ -1,6 +1,6 @@
 //! The port's part about the fleet: devices and profiles, imported, found and shown.
 
-use crate::Result;
+use crate::{Result, Target};
 use async_trait::async_trait;
 use reveille_domain::{
     AccountName, Action, Eid, Iccid, Imei, Imsi, Msisdn, Network, Profile, ProfileState, ProfileStatus,
@@ -10,8 +10,8 @@ use reveille_domain::{
 /// Devices and profiles.
 #[async_trait]
 pub trait Inventory: Send + Sync + 'static {
-    /// Finds an account's profiles, in the order asked. Another account's are not found.
-    async fn resolve(&self, account: &AccountName, iccids: Vec<Iccid>) -> Result<Vec<Option<Resolved>>>;
+    /// Finds where an account's profiles are, in the order asked. Another account's are not found.
+    async fn resolve(&self, account: &AccountName, iccids: Vec<Iccid>) -> Result<Vec<Option<Target>>>;
 
     /// What would keep rows from being imported: unknown accounts, identifiers that others have.
     async fn check_fleet(&self, rows: Vec<FleetRow>) -> Result<Vec<FleetProblem>>;
@@ -36,23 +36,6 @@ pub struct ProfileKey(pub i64);
 /// Where an eUICC is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeviceKey(pub i64);
-
-/// A profile that was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resolved {
-    /// The profile.
-    pub profile: ProfileKey,
-    /// The eUICC that it is on.
-    pub device: DeviceKey,
-    /// Its network.
-    pub network: Network,
-    /// The eUICC's number.
-    pub eid: Eid,
-    /// The device's number.
-    pub imei: Option<Imei>,
-    /// Its phone number.
-    pub msisdn: Option<Msisdn>,
-}
 
 /// One line of a fleet file.
 #[derive(Clone, Debug, PartialEq, Eq)]

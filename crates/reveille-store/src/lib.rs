@@ -21,7 +21,7 @@ pub use directory::{
 };
 pub use inventory::{
     DeviceKey, FleetProblem, FleetRow, HistoryView, Imported, Inventory, OwnedProfile, ProfileFilter,
-    ProfileKey, Resolved,
+    ProfileKey,
 };
 pub use requests::{
     AcceptLimits, Acceptance, Backlog, Change, IdempotencyKey, Lane, NewRequest, NewSubrequest, Recorded,

@@ -244,6 +244,11 @@ fn merge<T: PartialEq>(known: &mut Option<T>, value: T, contradicted: &mut bool)
 }
 
 impl NamedTarget {
+    /// Whether anything is said of it beside its ICCID.
+    pub fn says_more(&self) -> bool {
+        self.contradicted || self.eid.is_some() || self.imei.is_some() || self.msisdn.is_some()
+    }
+
     fn new(iccid: Iccid, beside: &Beside) -> Self {
         Self {
             iccid,

@@ -6,6 +6,7 @@ use crate::door::JsonBody;
 use crate::refused::{Dialect, Refused, unavailable};
 use axum::Json;
 use axum::extract::{Path, State};
+use hyper::header::{HeaderName, HeaderValue};
 use reveille_callbacks::ListenerUrl;
 use reveille_domain::{AccountName, Refusal};
 use reveille_store::{Listener, StoreError};
@@ -19,6 +20,9 @@ const CREDENTIAL_CHARS_MAX: usize = 40;
 /// The ports of the contract's list, asked for where `strict` is set.
 const PORTS: [std::ops::RangeInclusive<u16>; 5] =
     [80..=80, 443..=443, 9001..=9006, 50551..=50559, 28200..=28220];
+
+/// Says how many callbacks are archived: registering sends none of them again by itself, a replay does.
+const ARCHIVED: HeaderName = HeaderName::from_static("reveille-archived-callbacks");
 
 fn refuse(refusal: Refusal) -> Refused {
     Dialect::Service.refuse(refusal)
@@ -37,14 +41,15 @@ pub(crate) async fn register(
     caller: Caller,
     Path(account): Path<String>,
     JsonBody(body): JsonBody<ListenerBody>,
-) -> Result<Json<ListenerAnswer>, Refused> {
+) -> Result<([(HeaderName, HeaderValue); 1], Json<ListenerAnswer>), Refused> {
     let account = caller.account_named(&account).map_err(refuse)?;
     let listener = check(&app, body).await?;
     let service = listener.service.to_string();
     app.engine.store().register(&account, listener).await.map_err(failed)?;
     app.engine.listener_changed();
-    info!(account.name = %account, service, "Registered a listener for {service}");
-    Ok(Json(answer(&account, service)))
+    let archived = app.engine.store().archived(&account).await.map_err(failed)?;
+    info!(account.name = %account, service, archived, "Registered a listener for {service}; {archived} callbacks are archived");
+    Ok(([(ARCHIVED, HeaderValue::from(archived))], Json(answer(&account, service))))
 }
 
 async fn check(app: &App, body: ListenerBody) -> Result<Listener, Refused> {

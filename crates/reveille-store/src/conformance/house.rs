@@ -4,7 +4,7 @@ use super::{Bench, Place};
 use crate::{
     AcceptLimits, Acceptance, AttemptResult, AttemptView, Callback, CallbackFilter, CallbackView, Change,
     Declaration, FleetRow, IdempotencyKey, Lane, Mark, NewRequest, NewSubrequest, ProfileFilter, Recorded,
-    Recording, RequestFilter, RequestHead, RequestView, Store, SubrequestFilter, Target, Waiting,
+    Recording, RequestFilter, RequestHead, RequestView, Store, SubrequestFilter, Waiting,
 };
 use reveille_domain::{
     AccountName, Action, Fault, Iccid, LeftAs, Network, Position, ProfileState, ProfileStatus, RequestId,
@@ -80,18 +80,10 @@ impl House {
     pub(super) async fn request_for(&self, owner: u32, numbers: impl IntoIterator<Item = u32>) -> NewRequest {
         let iccids: Vec<Iccid> = numbers.into_iter().map(|number| iccid(owner, number)).collect();
         let found = self.resolve(&account(owner), iccids.clone()).await.expect("resolved");
-        let target = |found: crate::Resolved| Target {
-            profile: found.profile,
-            device: found.device,
-            network: found.network,
-        };
         let subrequests = iccids
             .into_iter()
             .zip(found)
-            .map(|(iccid, found)| NewSubrequest {
-                iccid,
-                target: found.map(target).ok_or(Fault::DeviceNotFound),
-            })
+            .map(|(iccid, found)| NewSubrequest { iccid, target: found.ok_or(Fault::DeviceNotFound) })
             .collect();
         NewRequest {
             id: self.new_id(),

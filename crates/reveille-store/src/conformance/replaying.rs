@@ -13,7 +13,9 @@ pub async fn a_replay_is_a_new_series(bench: &dyn Bench) {
     let before = house.told(&head, 1).await.0.callback.told;
     house.marked(&head, 1, at(21), failed_until(at(30))).await;
     house.marked(&head, 1, at(31), exhausted()).await;
+    assert_eq!(house.archived(&account(1)).await.expect("counted"), 1);
     assert_eq!(replay_one(&house, &head, 1).await, Replayed { callbacks: 1, next: None });
+    assert_eq!(house.archived(&account(1)).await.expect("counted"), 0);
     let (view, attempts) = house.told(&head, 1).await;
     assert_eq!((view.state, view.next_attempt_at), (CallbackState::Waiting, Some(at(50))));
     assert_eq!((view.ended_at, view.archived, view.recorded_at), (None, None, at(20)));

@@ -43,6 +43,16 @@ impl Callbacks for Sqlite {
             .await
     }
 
+    async fn archived(&self, account: &AccountName) -> Result<u64> {
+        let account = account.clone();
+        let count = move |db: &Connection| {
+            let select = "SELECT coalesce(sum(callbacks_archived), 0) FROM request
+                          WHERE account = ? AND callbacks_archived > 0";
+            db.prepare_cached(select)?.query_row([account.as_str()], |row| row.get(0))
+        };
+        self.readers.read("count archived callbacks", count).await
+    }
+
     async fn callbacks(&self, filter: CallbackFilter) -> Result<Vec<CallbackView>> {
         self.readers.read("list callbacks", move |db| callbacks(db, &filter)).await
     }

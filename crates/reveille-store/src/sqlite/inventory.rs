@@ -6,7 +6,7 @@ use super::requests::{PROFILE, read_profile};
 use super::writer::Urgency;
 use crate::{
     DeviceKey, FleetProblem, FleetRow, HistoryView, Imported, Inventory, OwnedProfile, ProfileFilter,
-    ProfileKey, Resolved, Result,
+    ProfileKey, Result, Target,
 };
 use async_trait::async_trait;
 use reveille_domain::{AccountName, Action, Iccid, Imei, Imsi, Msisdn, Network};
@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 #[async_trait]
 impl Inventory for Sqlite {
-    async fn resolve(&self, account: &AccountName, iccids: Vec<Iccid>) -> Result<Vec<Option<Resolved>>> {
+    async fn resolve(&self, account: &AccountName, iccids: Vec<Iccid>) -> Result<Vec<Option<Target>>> {
         let account = account.clone();
         self.readers.read("find profiles", move |db| resolve(db, &account, &iccids)).await
     }
@@ -50,24 +50,19 @@ fn resolve(
     db: &Connection,
     account: &AccountName,
     iccids: &[Iccid],
-) -> rusqlite::Result<Vec<Option<Resolved>>> {
-    let mut select = db.prepare_cached(
-        "SELECT p.number, p.device, p.network, d.eid, d.imei, p.msisdn
-         FROM profile AS p JOIN device AS d ON d.number = p.device WHERE p.iccid = ? AND p.account = ?",
-    )?;
+) -> rusqlite::Result<Vec<Option<Target>>> {
+    let mut select =
+        db.prepare_cached("SELECT number, device, network FROM profile WHERE iccid = ? AND account = ?")?;
     let mut find =
-        |iccid: &Iccid| select.query_row([iccid.as_str(), account.as_str()], read_resolved).optional();
+        |iccid: &Iccid| select.query_row([iccid.as_str(), account.as_str()], read_target).optional();
     iccids.iter().map(&mut find).collect()
 }
 
-fn read_resolved(row: &Row<'_>) -> rusqlite::Result<Resolved> {
-    Ok(Resolved {
+fn read_target(row: &Row<'_>) -> rusqlite::Result<Target> {
+    Ok(Target {
         profile: ProfileKey(row.get(0)?),
         device: DeviceKey(row.get(1)?),
         network: read_network(row, 2)?,
-        eid: read_id(row, 3)?,
-        imei: optional_id(row, 4)?,
-        msisdn: optional_id(row, 5)?,
     })
 }
 

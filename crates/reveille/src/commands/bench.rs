@@ -15,7 +15,6 @@ use hyper_util::rt::TokioIo;
 use reveille_callbacks::{Connection, Guard, Loopback, Tls};
 use reveille_domain::{LeftAs, ProfileState, ProfileStatus, RequestId, Role, Told};
 use reveille_wire::CallbackBody;
-use serde_json::json;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -124,12 +123,14 @@ async fn measure(folder: &Path, profiles: u32, rounds: u32) -> Result<String> {
         starts.push(ServerProcess::start(folder)?.1);
     }
     let (server, _) = ServerProcess::start(folder)?;
-    let mut client = server.client().log_in()?;
+    let client = server.client().log_in()?;
+    let (bearer, session) = client.tokens();
+    let mut caller = Caller::connect(server.address, bearer, session).await?;
     let (mut raw, mut whole, mut accept, mut ratio) = (vec![], vec![], vec![], vec![]);
     for round in 0..=rounds {
         let sent = raw_round(&url, profiles)?;
         heard.store(0, Ordering::Relaxed);
-        let (accepted, told) = round_of(&mut client, &heard, round, profiles).await?;
+        let (accepted, told) = round_of(&mut caller, &heard, round, profiles).await?;
         if round > 0 {
             raw.push(sent);
             whole.push(told);
@@ -313,15 +314,10 @@ async fn send_raw(url: &str, profiles: u32) -> Result<Duration> {
 }
 
 /// One request, and how long it took to be accepted, and to be told to the last profile.
-async fn round_of(client: &mut Client, heard: &AtomicUsize, round: u32, profiles: u32) -> Result<(f64, f64)> {
-    let devices: Vec<_> = (round * profiles..(round + 1) * profiles)
-        .map(|n| json!({"deviceIds": [{"kind": "iccid", "id": iccid(n)}]}))
-        .collect();
-    let body = json!({"devices": devices, "accountName": ACCOUNT});
+async fn round_of(caller: &mut Caller, heard: &AtomicUsize, round: u32, profiles: u32) -> Result<(f64, f64)> {
+    let body = body_of(round * profiles..(round + 1) * profiles);
     let began = start();
-    tokio::task::block_in_place(|| {
-        client.post("/api/m2m/v1/devices/profile/actions/profile_resume", Some(&body))
-    })?;
+    caller.resume(body).await?;
     let accepted = began.elapsed().as_secs_f64();
     let all = usize::try_from(profiles)?;
     while heard.load(Ordering::Relaxed) < all {
@@ -331,53 +327,64 @@ async fn round_of(client: &mut Client, heard: &AtomicUsize, round: u32, profiles
     Ok((accepted, began.elapsed().as_secs_f64()))
 }
 
+fn body_of(numbers: std::ops::Range<u32>) -> Bytes {
+    let device = |n| format!("{{\"deviceIds\":[{{\"kind\":\"iccid\",\"id\":\"{}\"}}]}}", iccid(n));
+    let devices: Vec<String> = numbers.map(device).collect();
+    format!("{{\"devices\":[{}],\"accountName\":\"{ACCOUNT}\"}}", devices.join(",")).into()
+}
+
+/// One connection of a customer.
+struct Caller {
+    sender: hyper::client::conn::http1::SendRequest<Full<Bytes>>,
+    bearer: String,
+    session: String,
+}
+
+impl Caller {
+    async fn connect(address: SocketAddr, bearer: &str, session: &str) -> Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Self { sender, bearer: format!("Bearer {bearer}"), session: session.to_owned() })
+    }
+
+    async fn resume(&mut self, body: Bytes) -> Result<()> {
+        let request = Request::post("/api/m2m/v1/devices/profile/actions/profile_resume")
+            .header("Host", "reveille")
+            .header("Authorization", &self.bearer)
+            .header("VZ-M2M-Token", &self.session)
+            .header("Content-Type", "application/json")
+            .body(Full::new(body))?;
+        self.sender.ready().await?;
+        let answer = self.sender.send_request(request).await?;
+        let status = answer.status();
+        let text = answer.into_body().collect().await?.to_bytes();
+        ensure!(status == StatusCode::OK, "a request got {status}: {}", String::from_utf8_lossy(&text));
+        Ok(())
+    }
+}
+
 /// Requests for one profile each, as many as can be accepted durably, per second.
 async fn singles(server: &ServerProcess, client: &Client, profiles: u32) -> Result<f64> {
     let (bearer, session) = client.tokens();
-    let (bearer, session) = (Arc::<str>::from(bearer), Arc::<str>::from(session));
     let mut senders = tokio::task::JoinSet::new();
     let began = start();
     for first in 0..u32::try_from(SINGLES_CONNECTIONS)? {
-        let (bearer, session, address) = (Arc::clone(&bearer), Arc::clone(&session), server.address);
-        senders.spawn(async move { send_singles(address, &bearer, &session, first, profiles, began).await });
+        let mut caller = Caller::connect(server.address, bearer, session).await?;
+        senders.spawn(async move {
+            let mut accepted: u32 = 0;
+            while began.elapsed() < SINGLES_FOR {
+                let n = (first + accepted * 64) % profiles;
+                caller.resume(body_of(n..n + 1)).await?;
+                accepted += 1;
+            }
+            Ok::<_, anyhow::Error>(accepted)
+        });
     }
     let mut accepted = 0;
     while let Some(sent) = senders.join_next().await {
         accepted += sent??;
     }
     Ok(f64::from(accepted) / began.elapsed().as_secs_f64())
-}
-
-async fn send_singles(
-    address: SocketAddr,
-    bearer: &str,
-    session: &str,
-    first: u32,
-    profiles: u32,
-    began: Instant,
-) -> Result<u32> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let mut accepted = 0;
-    while began.elapsed() < SINGLES_FOR {
-        let n = (first + accepted * 64) % profiles;
-        let body = format!(
-            "{{\"devices\":[{{\"deviceIds\":[{{\"kind\":\"iccid\",\"id\":\"{}\"}}]}}],\"accountName\":\"{ACCOUNT}\"}}",
-            iccid(n)
-        );
-        let request = Request::post("/api/m2m/v1/devices/profile/actions/profile_resume")
-            .header("Host", "reveille")
-            .header("Authorization", format!("Bearer {bearer}"))
-            .header("VZ-M2M-Token", session)
-            .header("Content-Type", "application/json")
-            .body(Full::new(Bytes::from(body)))?;
-        sender.ready().await?;
-        let answer = sender.send_request(request).await?;
-        ensure!(answer.status() == StatusCode::OK, "a single-profile request got {}", answer.status());
-        answer.into_body().collect().await?;
-        accepted += 1;
-    }
-    Ok(accepted)
 }

@@ -130,7 +130,8 @@ async fn prepare(config: &Config, listener: SocketAddr) -> Result<Vec<String>> {
     let store = open_store(config)?;
     apply::apply(&store, declared).await?;
     let (csv, iccids) = sample_fleet()?;
-    let rows = fleet::read(csv.as_bytes()).map_err(|problems| anyhow::anyhow!("the sample fleet: {problems:?}"))?;
+    let rows =
+        fleet::read(csv.as_bytes()).map_err(|problems| anyhow::anyhow!("the sample fleet: {problems:?}"))?;
     let written = write(&store, rows, &ProgressBar::hidden()).await?;
     ensure!(written.is_ok(), "the sample fleet was not imported: {written:?}");
     store.close();
@@ -172,11 +173,17 @@ fn sample_fleet() -> Result<(String, Vec<String>)> {
         let state = if suspended { "SUSPEND" } else { "ACTIVE" };
         let lead = format!("8914800000{n:010}");
         let device = format!("{ACCOUNT},89049032{n:024},35{n:013}");
-        writeln!(csv, "{device},{lead},1555{n:07},31148{n:010},verizon-us,LEAD,{state},,ENABLE,Verizon IoT 5MB")?;
+        writeln!(
+            csv,
+            "{device},{lead},1555{n:07},31148{n:010},verizon-us,LEAD,{state},,ENABLE,Verizon IoT 5MB"
+        )?;
         iccids.extend(suspended.then_some(lead));
         if n % 2 == 0 {
             let local = format!("8935100000{n:010}");
-            writeln!(csv, "{device},{local},35366{n:07},27201{n:010},global,LOCAL,{state},,DISABLE,Global IoT 5MB")?;
+            writeln!(
+                csv,
+                "{device},{local},35366{n:07},27201{n:010},global,LOCAL,{state},,DISABLE,Global IoT 5MB"
+            )?;
             iccids.extend(suspended.then_some(local));
         }
     }
@@ -187,7 +194,10 @@ fn sample_fleet() -> Result<(String, Vec<String>)> {
         ("89000001000000000002", "SUSPEND"),
         ("89000002000000000001", "SUSPEND"), // its network asks to come again, twice, and then does it
     ] {
-        writeln!(csv, "{ACCOUNT},89049032{DEVICES:024},,{iccid},,,global,LOCAL,{state},,DISABLE,Global IoT 5MB")?;
+        writeln!(
+            csv,
+            "{ACCOUNT},89049032{DEVICES:024},,{iccid},,,global,LOCAL,{state},,DISABLE,Global IoT 5MB"
+        )?;
         iccids.push(iccid.into());
     }
     iccids.push("89351000009999999999".into()); // is nobody's
@@ -227,8 +237,16 @@ fn resume(client: &mut Client, iccids: &[String], heard: &Callbacks) -> Result<S
     }
     writeln!(text, "  callbacks   {:>6} delivered", heard.count.load(Ordering::Relaxed))?;
     let rate = f64::from(u32::try_from(iccids.len())?) / told.as_secs_f64();
-    writeln!(text, "  time        {:>6.2} s to the last outcome, {:.2} s to the last callback", took.as_secs_f64(), told.as_secs_f64())?;
-    writeln!(text, "  rate        {rate:>6.0} profiles per second, which is what the simulated networks' latency allows")?;
+    writeln!(
+        text,
+        "  time        {:>6.2} s to the last outcome, {:.2} s to the last callback",
+        took.as_secs_f64(),
+        told.as_secs_f64()
+    )?;
+    writeln!(
+        text,
+        "  rate        {rate:>6.0} profiles per second, which is what the simulated networks' latency allows"
+    )?;
     let success = heard.success.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let callback = success.context("no success was told")?;
     writeln!(text, "\nOne callback, as the listener received it:\n\n{callback}")?;
