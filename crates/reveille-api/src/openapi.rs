@@ -17,7 +17,7 @@ pub(crate) enum Schema {
 
 impl Schema {
     pub(crate) fn json<T: JsonSchema>() -> Self {
-        Self::Json(|generator| generator.subschema_for::<T>())
+        Self::Json(schemars::SchemaGenerator::subschema_for::<T>)
     }
 }
 

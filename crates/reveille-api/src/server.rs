@@ -116,9 +116,8 @@ fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     config: ServerConfig,
-) -> impl Future<Output = hyper::Result<()>>
-+ hyper_util::server::graceful::GracefulConnection<Error = hyper::Error>
-+ use<> {
+) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error, Output = hyper::Result<()>> + use<>
+{
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "Cannot set TCP_NODELAY");
     }

@@ -126,9 +126,9 @@ fn response(left: LeftAs, identifiers: Identifiers<'_>) -> DeviceResponse<'_> {
 
 fn identifiers(told: &Told) -> Identifiers<'_> {
     let known = [
-        (told.eid.as_ref().map(|eid| eid.as_str()), "Eid"),
-        (told.imei.as_ref().map(|imei| imei.as_str()), "Imei"),
-        (told.msisdn.as_ref().map(|msisdn| msisdn.as_str()), "msisdn"),
+        (told.eid.as_ref().map(reveille_domain::Eid::as_str), "Eid"),
+        (told.imei.as_ref().map(reveille_domain::Imei::as_str), "Imei"),
+        (told.msisdn.as_ref().map(reveille_domain::Msisdn::as_str), "msisdn"),
         (Some(told.iccid.as_str()), "Iccid"),
     ];
     let mut identifiers = Vec::with_capacity(known.len());

@@ -1,5 +1,7 @@
 //! The contract's examples, byte for byte: what a callback says, for each way in which it can say it.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 use reveille_domain::{Fault, LeftAs, ProfileState, ProfileStatus, Role, Told};
 use reveille_wire::{CallbackBody, Credentials};
 
