@@ -145,17 +145,20 @@ impl Order {
         refills
     }
 
-    /// Takes in what was read; `None` where the reading failed and is to be tried again.
-    pub(crate) fn refilled(&mut self, lane: Lane, refill: &Refill, read: Option<Vec<Waiting>>) {
+    /// Takes in what was read; `None` where the reading failed and is to be tried again. What belongs to
+    /// requests that were cancelled is given back: it needs no carrier to end.
+    pub(crate) fn refilled(&mut self, lane: Lane, refill: &Refill, read: Option<Vec<Waiting>>) -> Vec<Item> {
         let last = read.as_ref().and_then(|read| read.last()).map(Waiting::position);
         let full = read.as_ref().is_none_or(|read| read.len() == refill.limit);
-        for waiting in read.into_iter().flatten() {
-            self.insert(Item::new(waiting));
-        }
+        let items = read.into_iter().flatten().map(Item::new);
+        let (cancelled, live): (Vec<Item>, Vec<Item>) =
+            items.partition(|item| item.waiting.request.cancelled);
+        live.into_iter().for_each(|item| self.insert(item));
         let queue = self.queue(lane, &refill.account);
         queue.reading = false;
         let more = full || queue.skipped != refill.skipped;
         queue.behind = more.then_some(last.unwrap_or(refill.after));
+        cancelled
     }
 
     /// Claims at most `limit` subrequests whose turn it is, accounts in turn.
@@ -199,6 +202,20 @@ impl Order {
         let lane = self.lanes.entry(item.lane()).or_default();
         lane.begun = lane.begun.saturating_sub(1);
         self.leave(item);
+    }
+
+    /// Takes out what was begun and was accepted before `accepted_before`: it is given up, also while its
+    /// carrier is held or silent.
+    pub(crate) fn give_up(&mut self, lane: Lane, accepted_before: Timestamp) -> Vec<Item> {
+        let Some(queue) = self.lanes.get_mut(&lane) else { return Vec::new() };
+        let expired = |item: &Item| item.tries > 0 && item.waiting.request.accepted_at <= accepted_before;
+        let mut taken: Vec<Item> =
+            queue.delayed.extract_if(.., |_, item| expired(item)).map(|(_, item)| item).collect();
+        for account in queue.accounts.values_mut() {
+            taken.extend(account.ready.extract_if(.., |_, item| expired(item)).map(|(_, item)| item));
+        }
+        queue.begun += taken.len(); // as if claimed: they finish like others
+        taken
     }
 
     /// Takes the subrequests of a cancelled request that were not begun out of memory. What is still to be
@@ -459,7 +476,7 @@ mod tests {
         assert_eq!(refills[0].after, Position { sequence: 1, number: total - 10 });
         assert!(order.refills(US).is_empty(), "one reading at a time");
         let rest: Vec<_> = (total - 9..=total).map(|n| us("acc-1", 1, n, i64::from(n)).waiting).collect();
-        order.refilled(US, &refills[0], Some(rest));
+        assert!(order.refilled(US, &refills[0], Some(rest)).is_empty());
         assert_eq!(order.claim(US, 100, NOW).items.len(), 10);
         assert!(order.refills(US).is_empty(), "nothing is left in the store");
     }
@@ -470,7 +487,7 @@ mod tests {
         order.expect(&"acc-1".parse().unwrap(), US);
         let refill = order.refills(US).remove(0);
         order.admit(us("acc-1", 9, 1, 9)); // committed after the reading began
-        order.refilled(US, &refill, Some(vec![us("acc-1", 1, 1, 1).waiting]));
+        assert!(order.refilled(US, &refill, Some(vec![us("acc-1", 1, 1, 1).waiting])).is_empty());
         let again = order.refills(US).remove(0);
         assert_eq!(again.after, Position { sequence: 1, number: 1 });
     }
@@ -484,7 +501,7 @@ mod tests {
         assert!(claimed.items.is_empty(), "earlier work may stand in the store");
         order.delay(claimed.unsure.into_iter().next().unwrap(), Timestamp(250));
         let refill = order.refills(US).remove(0);
-        order.refilled(US, &refill, Some(vec![us("acc-1", 3, 1, 7).waiting]));
+        assert!(order.refilled(US, &refill, Some(vec![us("acc-1", 3, 1, 7).waiting])).is_empty());
         let first = order.claim(US, 10, NOW);
         assert_eq!(numbers(&first), [(3, 1)]);
         assert!(order.claim(GLOBAL, 10, Timestamp(500)).items.is_empty());
@@ -503,6 +520,21 @@ mod tests {
         assert!(order.claim(US, 10, Timestamp(999)).items.is_empty());
         assert_eq!(order.next_wake(US), Some(Timestamp(1_000)));
         assert_eq!(numbers(&order.claim(US, 10, Timestamp(1_000))), [(1, 1)]);
+    }
+
+    #[test]
+    fn what_was_begun_too_long_ago_is_given_up_and_what_was_not_begun_waits_on() {
+        let mut order = Order::default();
+        order.admit(us("acc-1", 1, 1, 7));
+        order.admit(us("acc-1", 1, 2, 8));
+        let mut begun = order.claim(US, 1, NOW).items.remove(0);
+        begun.tries = 1;
+        order.delay(begun, Timestamp(1_000));
+        assert!(order.give_up(US, Timestamp(-1)).is_empty());
+        let given_up = order.give_up(US, NOW);
+        assert_eq!(given_up.len(), 1);
+        order.finish(&given_up[0]);
+        assert_eq!(numbers(&order.claim(US, 10, Timestamp(5_000))), [(1, 2)]);
     }
 
     #[test]

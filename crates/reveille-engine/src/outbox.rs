@@ -19,6 +19,9 @@ const WINDOW_ASSURED: usize = 64;
 /// How many callbacks are in memory at most before windows shrink to what is assured: about 16 MiB.
 const WINDOW_IN_ALL: usize = 49_152;
 
+/// After so many failed attempts in a row a listener gets one connection, until one succeeds.
+const FAILURES_IN_A_ROW: u32 = 3;
+
 pub(crate) struct Outbox {
     queues: Mutex<Queues>,
     pub(crate) listeners: Listeners,
@@ -50,7 +53,8 @@ struct Queue {
     marked_meanwhile: HashSet<Position>,
     connections: usize,
     attempts: usize,
-    failing: bool,
+    /// Attempts that failed since the last one that did not.
+    failures: u32,
 }
 
 /// What a connection has to do next.
@@ -162,7 +166,7 @@ impl Outbox {
     pub(crate) fn take(&self, account: &AccountName) -> Taken {
         let mut queues = self.lock();
         let Some(queue) = queues.of.get_mut(account) else { return Taken::Excess };
-        if queue.failing && queue.connections > 1 {
+        if queue.is_failing() && queue.connections > 1 {
             return Taken::Excess;
         }
         let Some(callback) = queue.waiting.pop_front() else { return Taken::Nothing };
@@ -206,8 +210,8 @@ impl Outbox {
         let mut queues = self.lock();
         let Some(queue) = queues.of.get_mut(account) else { return };
         queue.attempts = queue.attempts.saturating_sub(1);
-        let recovered = queue.failing && !failed;
-        queue.failing = failed;
+        let recovered = queue.is_failing() && !failed;
+        queue.failures = if failed { queue.failures.saturating_add(1) } else { 0 };
         drop(queues);
         if recovered {
             self.changed.notify_one();
@@ -270,17 +274,21 @@ impl Queues {
 }
 
 impl Queue {
+    fn is_failing(&self) -> bool {
+        self.failures >= FAILURES_IN_A_ROW
+    }
+
     fn expect(&mut self, at: Timestamp) {
         self.due_in_store = Some(self.due_in_store.map_or(at, |due| due.min(at)));
     }
 
     /// A failing listener gets one connection, so that it takes nothing from others.
     fn connections_max(&self, per_listener: usize) -> usize {
-        if self.failing { 1 } else { per_listener }
+        if self.is_failing() { 1 } else { per_listener }
     }
 
     fn is_idle(&self) -> bool {
         let nothing = self.held.is_empty() && self.due_in_store.is_none() && !self.reading;
-        nothing && self.connections == 0 && !self.failing
+        nothing && self.connections == 0 && !self.is_failing()
     }
 }

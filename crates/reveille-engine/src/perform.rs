@@ -8,7 +8,7 @@ use reveille_carriers::{Operation, Reply};
 use reveille_domain::{
     AccountName, Fault, LeftAs, Network, OperationId, Position, Profile, RequestId, Timestamp, Told, decide,
 };
-use reveille_store::{Change, Lane, RequestView, Result};
+use reveille_store::{Change, Lane, ProfileKey, RequestView, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,22 @@ use tracing::{debug, info, warn};
 /// How long a subrequest is put off when the store could not be read, or earlier work may stand there.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
+/// How often what was begun is looked through for what is to be given up.
+const GIVE_UP_EVERY: Duration = Duration::from_secs(600);
+
 /// How many subrequests of a cancelled request are read at a time.
 const CANCEL_PAGE: usize = 512;
 
 /// Claims and performs what is in one lane until the engine stops.
 pub(crate) async fn run(shared: Arc<Shared>, lane: Lane) {
     let mut stopping = shared.stopping.subscribe();
+    let mut gave_up_at = shared.now();
     while !shared.is_stopping() {
         refill(&shared, lane);
+        if shared.now().since(gave_up_at) >= GIVE_UP_EVERY {
+            gave_up_at = shared.now();
+            give_up(&shared, lane);
+        }
         if claim(&shared, lane) {
             continue;
         }
@@ -54,10 +62,9 @@ fn next_wake(shared: &Shared, lane: Lane) -> Option<Timestamp> {
     let delayed = order.next_wake(lane);
     let room =
         if order.is_ready(lane) || delayed.is_some_and(|at| at <= now) { control.room_at(now) } else { None };
-    match (delayed.filter(|at| *at > now), room) {
-        (Some(delayed), Some(room)) => Some(delayed.min(room)),
-        (delayed, room) => delayed.or(room),
-    }
+    // What is overdue and has no room is given up in time, whoever holds the carrier.
+    let overdue = delayed.filter(|at| *at <= now).map(|_| now.plus(GIVE_UP_EVERY));
+    [delayed.filter(|at| *at > now), room, overdue].into_iter().flatten().min()
 }
 
 /// Reads from the store what has room in memory again.
@@ -70,8 +77,11 @@ fn refill(shared: &Arc<Shared>, lane: Lane) {
                 warn!(%error, "Cannot read what waits; trying again");
                 shared.clock.sleep(LOOK_AGAIN_AFTER).await;
             }
-            shared.order().refilled(lane, &refill, read.ok());
+            let cancelled = shared.order().refilled(lane, &refill, read.ok());
             shared.lane(lane).wake();
+            if let Err(error) = end_taken(&shared, cancelled).await {
+                warn!(%error, "Cannot end what was cancelled; it ends at the next start");
+            }
         });
     }
 }
@@ -132,22 +142,56 @@ impl Shared {
         let _ = self.ended.send(Ended::new(item, told, change, self.now(), true));
     }
 
+    /// Ends a subrequest as failed because its carrier left it unsettled.
+    fn end_unsettled(&self, item: Item, profile: &Profile, key: ProfileKey) {
+        warn!(request.id = %item.waiting.request.id, "Gave up a subrequest unsettled; its profile is in doubt");
+        let told = told(profile, Err(Fault::Unsettled));
+        self.end(item, told, Some(in_doubt(profile, key)));
+    }
+
     /// Tries a subrequest again later, or gives it up.
     fn again(&self, work: Work, after: Option<Duration>, setup: &CarrierSetup) {
         let now = self.now();
         let Work { mut item, profile, change } = work;
         item.tries = item.tries.saturating_add(1);
         if now >= item.waiting.request.accepted_at.plus(setup.give_up_after) {
-            warn!(request.id = %item.waiting.request.id, "Gave up a subrequest unsettled; its profile is in doubt");
-            let doubt = Change { to: profile.state, status: profile.status, in_doubt: true, ..change };
-            let told = told(&profile, Err(Fault::Unsettled));
-            return self.end(item, told, Some(doubt));
+            return self.end_unsettled(item, &profile, change.profile);
         }
         let random = u64::try_from(self.random.bits() & u128::from(u64::MAX)).unwrap_or(0);
         let delay = after.unwrap_or_else(|| setup.backoff.delay_after(item.tries, random));
         self.order().delay(item, now.plus(delay));
         self.lane(Lane::Network(profile.network)).wake();
     }
+}
+
+/// What becomes of a record whose network may be otherwise.
+fn in_doubt(profile: &Profile, key: ProfileKey) -> Change {
+    Change { profile: key, from: profile.state, to: profile.state, status: profile.status, in_doubt: true }
+}
+
+/// Gives up what was begun and is still unsettled long after its acceptance.
+fn give_up(shared: &Arc<Shared>, lane: Lane) {
+    let Some(setup) = &shared.lane(lane).setup else { return };
+    let accepted_before = shared.now().minus(setup.give_up_after);
+    let items = shared.order().give_up(lane, accepted_before);
+    if items.is_empty() {
+        return;
+    }
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let profiles = loop {
+            match read_profiles(&shared, &items).await {
+                Ok(profiles) => break profiles,
+                Err(error) => warn!(%error, "Cannot read profiles; trying again"),
+            }
+            shared.clock.sleep(LOOK_AGAIN_AFTER).await;
+        };
+        for (item, profile) in items.into_iter().zip(profiles) {
+            if let (Some(profile), Ok(target)) = (profile, item.waiting.target.clone()) {
+                shared.end_unsettled(item, &profile, target.profile);
+            }
+        }
+    });
 }
 
 /// A subrequest whose operation is with its carrier.
@@ -406,13 +450,7 @@ fn end_cancelled(shared: &Shared, item: Item, profile: Option<&Profile>, claimed
     let fault = Fault::Cancelled;
     let (told, change) = match (profile, item.waiting.target.as_ref()) {
         (Some(profile), Ok(target)) => {
-            let doubt = Change {
-                profile: target.profile,
-                from: profile.state,
-                to: profile.state,
-                status: profile.status,
-                in_doubt: true,
-            };
+            let doubt = in_doubt(profile, target.profile);
             let doubtful = shared.may_have_begun_before(item.position()) && !profile.in_doubt;
             (told(profile, Err(fault)), doubtful.then_some(doubt))
         }
