@@ -19,6 +19,9 @@ const KEPT_FOR: Duration = Duration::from_secs(1);
 /// How many of each are kept.
 const KEPT_MAX: usize = 10_000;
 
+/// How many sessions' uses are kept before those that the store was told of long ago are left out.
+const USES_MAX: usize = 100_000;
+
 /// How far the store's note of a session's last use may lag behind.
 const TOUCH_AFTER: Duration = Duration::from_secs(30);
 
@@ -64,7 +67,7 @@ pub(crate) struct Auth {
     users: Kept<Box<str>, Option<Arc<User>>>,
     uses: Mutex<HashMap<[u8; 32], Use>>,
     /// Password resets of the last minute, by session: a repeat gets the same answer.
-    pub(crate) resets: Mutex<HashMap<[u8; 32], Reset>>,
+    pub(crate) resets: tokio::sync::Mutex<HashMap<[u8; 32], Reset>>,
     pub(crate) passwords: Passwords,
 }
 
@@ -111,7 +114,7 @@ impl<K: Eq + Hash, V: Clone> Kept<K, V> {
     }
 }
 
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -199,8 +202,8 @@ impl App {
     fn use_session(&self, session: &Session) -> Result<(), Refusal> {
         let now = self.engine.clock().now();
         let mut uses = lock(&self.auth.uses);
-        if uses.len() >= KEPT_MAX {
-            uses.retain(|_, known| now.since(known.at) < self.config.session_idle);
+        if uses.len() >= USES_MAX {
+            uses.retain(|_, known| now.since(known.told_at) < TOUCH_AFTER);
         }
         let stored = Use { at: session.last_used_at, told_at: session.last_used_at };
         let known = uses.entry(session.token_digest).or_insert(stored);

@@ -14,6 +14,7 @@ mod refused;
 mod reveille;
 mod server;
 mod thingspace;
+mod unread;
 
 pub use endpoints::{OpenapiProblem, openapi};
 pub use passwords::{hash_password, random_password};
@@ -23,6 +24,7 @@ use auth::Auth;
 use reveille_engine::{Engine, Random, Secrets};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// How the door works; made from the configuration.
 #[derive(Clone, Debug)]
@@ -50,6 +52,8 @@ pub struct App {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) auth: Auth,
     pub(crate) config: ApiConfig,
+    /// Streams end when the server stops.
+    pub(crate) stopping: watch::Sender<bool>,
 }
 
 impl App {
@@ -60,6 +64,7 @@ impl App {
         random: Arc<dyn Random>,
         config: ApiConfig,
     ) -> Arc<Self> {
-        Arc::new(Self { engine, secrets, random, auth: Auth::default(), config })
+        let stopping = watch::Sender::new(false);
+        Arc::new(Self { engine, secrets, random, auth: Auth::default(), config, stopping })
     }
 }

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
-use hyper::header::{CONNECTION, HeaderValue, RETRY_AFTER};
+use hyper::header::{HeaderValue, RETRY_AFTER};
 use reveille_domain::{Fate, Refusal};
 use reveille_store::StoreError;
 use reveille_wire::{ErrorBody, Gateway, code, message};
@@ -84,7 +84,7 @@ pub(crate) fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::TooManyTargets { .. }
         | Refusal::IdempotencyKey { .. }
         | Refusal::InvalidField { .. }
-        | Refusal::LoginFailed { .. } => StatusCode::BAD_REQUEST,
+        | Refusal::LoginFailed => StatusCode::BAD_REQUEST,
     }
 }
 
@@ -111,10 +111,6 @@ impl IntoResponse for Refused {
         let mut response = (status, Json(body(&self, status))).into_response();
         if let Some(after) = retry_after(&self.refusal) {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
-        }
-        if matches!(self.refusal, Refusal::BodyTooLarge { .. }) {
-            // What is left of the body is not read, so the connection cannot go on.
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

@@ -1,11 +1,12 @@
 //! The listening socket: connections up to a limit, slow ones ended, and a graceful end.
 
 use crate::endpoints::router;
+use crate::unread::SharedBody;
 use crate::{App, paths};
 use axum::Router;
 use axum::extract::ConnectInfo;
-use hyper::body::Incoming;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -40,7 +41,7 @@ pub struct ServerConfig {
 /// A served socket.
 pub struct Serving {
     address: SocketAddr,
-    stop: watch::Sender<bool>,
+    app: Arc<App>,
     task: JoinHandle<()>,
 }
 
@@ -52,7 +53,7 @@ impl Serving {
 
     /// Takes no more connections, and ends when requests under way have been answered.
     pub async fn stop(self) {
-        self.stop.send_replace(true);
+        self.app.stopping.send_replace(true);
         let _ = self.task.await;
     }
 }
@@ -63,9 +64,9 @@ impl Serving {
 /// Where the socket has no address.
 pub fn serve(app: Arc<App>, listener: TcpListener, config: ServerConfig) -> io::Result<Serving> {
     let address = listener.local_addr()?;
-    let (stop, stopped) = watch::channel(false);
-    let task = tokio::spawn(accept(app, listener, config, stopped));
-    Ok(Serving { address, stop, task })
+    let stopped = app.stopping.subscribe();
+    let task = tokio::spawn(accept(Arc::clone(&app), listener, config, stopped));
+    Ok(Serving { address, app, task })
 }
 
 async fn accept(
@@ -123,11 +124,15 @@ fn connection(
     }
     let app = Arc::clone(app);
     let service = service_fn(move |request: Request<Incoming>| {
-        let mut router = router.clone();
+        let (app, mut router) = (Arc::clone(&app), router.clone());
         let request_id = request_id(&app, &request);
-        let request = prepared(request, peer, &request_id);
+        let request = prepared(request, peer, &request_id).map(SharedBody::new);
+        let body = request.body().clone();
         async move {
             let mut response = router.call(request).await?;
+            if !read_to_its_end(&app, body).await {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             response.headers_mut().insert(REQUEST_ID, request_id);
             Ok::<_, std::convert::Infallible>(response)
         }
@@ -136,6 +141,21 @@ fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(config.head_timeout)
         .serve_connection(TokioIo::new(stream), service)
+}
+
+/// Reads what the handler left of the body, within the limits of a body; whether it came to its end.
+async fn read_to_its_end(app: &App, body: SharedBody) -> bool {
+    let bytes_max = app.config.body_bytes_max;
+    if body.is_end_stream() {
+        return true;
+    }
+    if body.size_hint().lower() > u64::try_from(bytes_max).unwrap_or(u64::MAX) {
+        return false;
+    }
+    tokio::select! {
+        ended = body.drain(bytes_max) => ended,
+        () = app.engine.clock().sleep(app.config.body_timeout) => false,
+    }
 }
 
 fn request_id(app: &App, request: &Request<Incoming>) -> HeaderValue {

@@ -80,11 +80,9 @@ pub enum Refusal {
         /// The field, what is wrong with it, and what to do.
         detail: String,
     },
-    /// A login or reset that names no user with that password, or a locked one.
-    LoginFailed {
-        /// Whether the user is locked.
-        locked: bool,
-    },
+    /// A login or reset that names no user with that password, or a locked one: which, is not told, so that
+    /// a locked user's password cannot be tried out.
+    LoginFailed,
     /// What the path names does not exist for this user.
     NotFound {
         /// What was looked for.

@@ -2,7 +2,7 @@
 
 use crate::Shared;
 use crate::listeners::Destination;
-use crate::outbox::Taken;
+use crate::outbox::{Standing, Taken};
 use bytes::Bytes;
 use reveille_callbacks::{AttemptFailed, Connection, ListenerUrl};
 use reveille_domain::{AccountName, Timestamp};
@@ -33,8 +33,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         for (account, limit) in shared.outbox.refills(shared.now()) {
             tokio::spawn(refill(Arc::clone(&shared), account, limit));
         }
-        for account in shared.outbox.wanted() {
-            tokio::spawn(connect_and_send(Arc::clone(&shared), account));
+        for (account, standing) in shared.outbox.wanted() {
+            tokio::spawn(connect_and_send(Arc::clone(&shared), account, standing));
         }
         let now = shared.now();
         let due = shared.outbox.next_due().filter(|due| *due > now);
@@ -80,19 +80,20 @@ async fn read_due(
 }
 
 /// One connection of an account's listener: sends what waits until nothing has for a while.
-async fn connect_and_send(shared: Arc<Shared>, account: AccountName) {
-    if let Ok(permit) = Arc::clone(&shared.outbox.connections).acquire_owned().await {
-        send_while_wanted(&shared, &account).await;
+async fn connect_and_send(shared: Arc<Shared>, account: AccountName, standing: Standing) {
+    if let Ok(permit) = Arc::clone(shared.outbox.share_of(standing)).acquire_owned().await {
+        send_while_wanted(&shared, &account, standing).await;
         drop(permit);
     }
     shared.outbox.leave(&account);
 }
 
-async fn send_while_wanted(shared: &Shared, account: &AccountName) {
+async fn send_while_wanted(shared: &Shared, account: &AccountName, standing: Standing) {
+    let share = shared.outbox.share_of(standing);
     let mut line = Line { connection: None };
     while !shared.is_stopping() {
         let offered = shared.outbox.offered.notified();
-        match shared.outbox.take(account) {
+        match shared.outbox.take(account, standing) {
             Taken::Callback(callback) => {
                 deliver(shared, &mut line, *callback).await;
                 continue;
@@ -100,14 +101,14 @@ async fn send_while_wanted(shared: &Shared, account: &AccountName) {
             Taken::Excess => return,
             Taken::Nothing => {}
         }
-        if shared.outbox.connections.available_permits() == 0 || line.connection.is_none() {
+        if share.available_permits() == 0 || line.connection.is_none() {
             return; // somebody else may be waiting for the place
         }
         tokio::select! {
             () = offered => {}
             () = shared.clock.sleep(IDLE) => if !shared.outbox.has_work(account) { return },
         }
-        if !shared.outbox.has_work(account) && shared.outbox.connections.available_permits() == 0 {
+        if !shared.outbox.has_work(account) && share.available_permits() == 0 {
             return;
         }
     }

@@ -166,8 +166,14 @@ impl LaneControl {
             return Some(until);
         }
         let rate = self.setup.as_ref()?.rate?;
-        (self.allowance(rate, now) == 0)
-            .then(|| now.plus(Duration::from_millis(1_000 / u64::from(rate.max(1)) + 1)))
+        (self.allowance(rate, now) == 0).then(|| now.plus(self.next_operation_in(rate)))
+    }
+
+    /// How long until the rate allows one operation, in whole milliseconds.
+    fn next_operation_in(&self, rate: u32) -> Duration {
+        let operations = self.allowance.lock().unwrap_or_else(PoisonError::into_inner).operations;
+        let millis = (1.0 - operations).max(0.0) * 1_000.0 / f64::from(rate.max(1));
+        Duration::from_millis((millis.ceil() as u64).max(1))
     }
 
     /// Uses up that much of the rate.
@@ -191,6 +197,11 @@ impl LaneControl {
 
     pub(crate) fn unanswered(&self, now: Timestamp) {
         self.breaker().unanswered(now);
+    }
+
+    /// Whether its carrier has not answered lately.
+    pub(crate) fn is_silent(&self, now: Timestamp) -> bool {
+        self.health(now) != Health::Answering
     }
 
     fn health(&self, now: Timestamp) -> Health {

@@ -130,6 +130,7 @@ impl Engine {
             config,
         });
         shared.expect_what_is_kept().await?;
+        shared.notice_holds().await?;
         let mut tasks = JoinSet::new();
         for lane in shared.lanes.keys() {
             tasks.spawn(perform::run(Arc::clone(&shared), *lane));
@@ -138,9 +139,8 @@ impl Engine {
         tasks.spawn(deliver::mark(Arc::clone(&shared), to_mark));
         tasks.spawn(deliver::run(Arc::clone(&shared)));
         tasks.spawn(retention::run(Arc::clone(&shared)));
-        let engine = Self { shared, tasks: Mutex::new(tasks) };
-        engine.notice_holds().await?;
-        Ok(engine)
+        tasks.spawn(perform::go_on_cancelling(Arc::clone(&shared)));
+        Ok(Self { shared, tasks: Mutex::new(tasks) })
     }
 
     /// What is kept, to read from.
@@ -224,13 +224,7 @@ impl Engine {
     /// # Errors
     /// Where the store cannot be read.
     pub async fn notice_holds(&self) -> Result<()> {
-        let held = self.shared.store.holds().await?;
-        for (lane, control) in &self.shared.lanes {
-            if let Lane::Network(network) = lane {
-                control.set_held(held.contains(network));
-            }
-        }
-        Ok(())
+        self.shared.notice_holds().await
     }
 
     /// Every carrier, with how it is.
@@ -309,6 +303,16 @@ impl Shared {
     fn wake_everything(&self) {
         self.lanes.values().for_each(LaneControl::wake);
         self.outbox.wake();
+    }
+
+    async fn notice_holds(&self) -> Result<()> {
+        let held = self.store.holds().await?;
+        for (lane, control) in &self.lanes {
+            if let Lane::Network(network) = lane {
+                control.set_held(held.contains(network));
+            }
+        }
+        Ok(())
     }
 
     async fn expect_what_is_kept(&self) -> Result<()> {

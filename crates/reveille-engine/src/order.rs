@@ -64,6 +64,15 @@ pub(crate) struct Claimed {
     pub(crate) unsure: Vec<Item>,
 }
 
+/// What was taken out of memory of a cancelled request.
+#[derive(Default)]
+pub(crate) struct Taken {
+    /// Those whose turn it was on their eUICC: a process before this one may have begun them.
+    pub(crate) first: Vec<Item>,
+    /// Those that waited behind another: nobody has begun them.
+    pub(crate) behind: Vec<Item>,
+}
+
 /// Everything that waits or is under way, as far as it is in memory.
 #[derive(Default)]
 pub(crate) struct Order {
@@ -151,8 +160,10 @@ impl Order {
         let last = read.as_ref().and_then(|read| read.last()).map(Waiting::position);
         let full = read.as_ref().is_none_or(|read| read.len() == refill.limit);
         let items = read.into_iter().flatten().map(Item::new);
-        let (cancelled, live): (Vec<Item>, Vec<Item>) =
-            items.partition(|item| item.waiting.request.cancelled);
+        let is_cancelled = |item: &Item| {
+            item.waiting.request.cancelled || self.cancelled.contains(&item.waiting.request.sequence)
+        };
+        let (cancelled, live): (Vec<Item>, Vec<Item>) = items.partition(is_cancelled);
         live.into_iter().for_each(|item| self.insert(item));
         let queue = self.queue(lane, &refill.account);
         queue.reading = false;
@@ -204,11 +215,13 @@ impl Order {
         self.leave(item);
     }
 
-    /// Takes out what was begun and was accepted before `accepted_before`: it is given up, also while its
-    /// carrier is held or silent.
-    pub(crate) fn give_up(&mut self, lane: Lane, accepted_before: Timestamp) -> Vec<Item> {
+    /// Takes out what was accepted before `accepted_before` and was begun, or (`unbegun_too`) waits for a
+    /// carrier that does not answer: it is given up.
+    pub(crate) fn give_up(&mut self, lane: Lane, accepted_before: Timestamp, unbegun_too: bool) -> Vec<Item> {
         let Some(queue) = self.lanes.get_mut(&lane) else { return Vec::new() };
-        let expired = |item: &Item| item.tries > 0 && item.waiting.request.accepted_at <= accepted_before;
+        let expired = |item: &Item| {
+            (item.tries > 0 || unbegun_too) && item.waiting.request.accepted_at <= accepted_before
+        };
         let mut taken: Vec<Item> =
             queue.delayed.extract_if(.., |_, item| expired(item)).map(|(_, item)| item).collect();
         for account in queue.accounts.values_mut() {
@@ -218,30 +231,25 @@ impl Order {
         taken
     }
 
-    /// Takes the subrequests of a cancelled request that were not begun out of memory. What is still to be
-    /// read of it from the store, or is claimed later, is recognised by `is_cancelled`.
-    pub(crate) fn cancel(&mut self, sequence: i64, account: &AccountName) -> Vec<Item> {
+    /// Takes the subrequests of a cancelled request that were not begun by this process out of memory. What
+    /// is still to be read of it from the store, or is claimed later, is recognised by `is_cancelled`.
+    pub(crate) fn cancel(&mut self, sequence: i64, account: &AccountName) -> Taken {
         self.cancelled.insert(sequence);
-        let mut taken = Vec::new();
+        let mut taken = Taken::default();
+        let unbegun = |at: Position, item: &Item| at.sequence == sequence && item.tries == 0;
         for lane in self.lanes.values_mut() {
             if let Some(queue) = lane.accounts.get_mut(account) {
-                let of_request = |position: &Position| position.sequence == sequence;
-                taken.extend(
-                    queue
-                        .ready
-                        .extract_if(.., |at, item| of_request(at) && item.tries == 0)
-                        .map(|(_, item)| item),
-                );
+                let ready = queue.ready.extract_if(.., |at, item| unbegun(*at, item));
+                taken.first.extend(ready.map(|(_, item)| item));
             }
-            let unbegun =
-                |(_, at): &(Timestamp, Position), item: &mut Item| at.sequence == sequence && item.tries == 0;
-            taken.extend(lane.delayed.extract_if(.., unbegun).map(|(_, item)| item));
+            let delayed = lane.delayed.extract_if(.., |(_, at), item| unbegun(*at, item));
+            taken.first.extend(delayed.map(|(_, item)| item));
         }
         for device in self.devices.values_mut() {
-            taken
-                .extend(device.waiting.extract_if(.., |at, _| at.sequence == sequence).map(|(_, item)| item));
+            let behind = device.waiting.extract_if(.., |at, _| at.sequence == sequence);
+            taken.behind.extend(behind.map(|(_, item)| item));
         }
-        for item in &taken {
+        for item in taken.first.iter().chain(&taken.behind) {
             self.leave(item);
         }
         taken
@@ -530,8 +538,8 @@ mod tests {
         let mut begun = order.claim(US, 1, NOW).items.remove(0);
         begun.tries = 1;
         order.delay(begun, Timestamp(1_000));
-        assert!(order.give_up(US, Timestamp(-1)).is_empty());
-        let given_up = order.give_up(US, NOW);
+        assert!(order.give_up(US, Timestamp(-1), false).is_empty());
+        let given_up = order.give_up(US, NOW, false);
         assert_eq!(given_up.len(), 1);
         order.finish(&given_up[0]);
         assert_eq!(numbers(&order.claim(US, 10, Timestamp(5_000))), [(1, 2)]);
@@ -546,7 +554,7 @@ mod tests {
         order.admit(us("acc-1", 2, 1, 1));
         let begun = order.claim(US, 1, NOW).items.remove(0);
         let taken = order.cancel(1, &"acc-1".parse().unwrap());
-        assert_eq!(taken.len(), 3);
+        assert_eq!((taken.first.len(), taken.behind.len()), (1, 2));
         order.finish(&begun);
         assert_eq!(numbers(&order.claim(US, 10, NOW)), [(2, 1)]);
         assert!(order.is_cancelled(1));

@@ -19,7 +19,7 @@ const WINDOW_ASSURED: usize = 64;
 /// How many callbacks are in memory at most before windows shrink to what is assured: about 16 MiB.
 const WINDOW_IN_ALL: usize = 49_152;
 
-/// After so many failed attempts in a row a listener gets one connection, until one succeeds.
+/// After so many failed attempts in a row a listener is on trial again.
 const FAILURES_IN_A_ROW: u32 = 3;
 
 pub(crate) struct Outbox {
@@ -29,7 +29,8 @@ pub(crate) struct Outbox {
     pub(crate) changed: Notify,
     /// Idle connections look whether they are wanted.
     pub(crate) offered: Notify,
-    pub(crate) connections: Arc<Semaphore>,
+    proven: Arc<Semaphore>,
+    trials: Arc<Semaphore>,
     connections_per_listener: usize,
     attempts: AtomicUsize,
     marking: AtomicUsize,
@@ -53,8 +54,21 @@ struct Queue {
     marked_meanwhile: HashSet<Position>,
     connections: usize,
     attempts: usize,
-    /// Attempts that failed since the last one that did not.
-    failures: u32,
+    standing: Standing,
+}
+
+/// What is known of a listener: it decides how many connections it gets, and out of which share of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Not tried yet, or it failed several times in a row: one connection, out of the half for trials, so
+    /// that those that hang take nothing from those that answer.
+    #[default]
+    OnTrial,
+    /// Its attempts succeed, but for so many since the last that did: as many connections as it may have.
+    Proven {
+        /// Attempts that failed since.
+        failures: u32,
+    },
 }
 
 /// What a connection has to do next.
@@ -62,7 +76,7 @@ pub(crate) enum Taken {
     Callback(Box<Callback>),
     /// Wait for more.
     Nothing,
-    /// Close: the listener fails, and has another connection.
+    /// Close: the listener's standing has changed, and with it where its connections come from.
     Excess,
 }
 
@@ -73,7 +87,8 @@ impl Outbox {
             listeners: Listeners::default(),
             changed: Notify::new(),
             offered: Notify::new(),
-            connections: Arc::new(Semaphore::new(connections_in_all.max(1))),
+            proven: Arc::new(Semaphore::new(connections_in_all.div_ceil(2))),
+            trials: Arc::new(Semaphore::new(connections_in_all.div_ceil(2))),
             connections_per_listener: connections_per_listener.max(1),
             attempts: AtomicUsize::new(0),
             marking: AtomicUsize::new(0),
@@ -149,24 +164,32 @@ impl Outbox {
     }
 
     /// The accounts whose listeners are to have one connection more, each counted as having it.
-    pub(crate) fn wanted(&self) -> Vec<AccountName> {
+    pub(crate) fn wanted(&self) -> Vec<(AccountName, Standing)> {
         let mut queues = self.lock();
         let mut wanted = Vec::new();
         for (account, queue) in &mut queues.of {
             let allowed = queue.connections_max(self.connections_per_listener);
             while queue.connections < allowed && queue.connections < queue.waiting.len() {
                 queue.connections += 1;
-                wanted.push(account.clone());
+                wanted.push((account.clone(), queue.standing));
             }
         }
         wanted
     }
 
-    /// The next callback for one of the account's connections.
-    pub(crate) fn take(&self, account: &AccountName) -> Taken {
+    /// The connections among which a listener of that standing has its share.
+    pub(crate) fn share_of(&self, standing: Standing) -> &Arc<Semaphore> {
+        match standing {
+            Standing::OnTrial => &self.trials,
+            Standing::Proven { .. } => &self.proven,
+        }
+    }
+
+    /// The next callback for one of the account's connections, which it got in that standing.
+    pub(crate) fn take(&self, account: &AccountName, standing: Standing) -> Taken {
         let mut queues = self.lock();
         let Some(queue) = queues.of.get_mut(account) else { return Taken::Excess };
-        if queue.is_failing() && queue.connections > 1 {
+        if queue.standing.is_on_trial() != standing.is_on_trial() {
             return Taken::Excess;
         }
         let Some(callback) = queue.waiting.pop_front() else { return Taken::Nothing };
@@ -210,10 +233,11 @@ impl Outbox {
         let mut queues = self.lock();
         let Some(queue) = queues.of.get_mut(account) else { return };
         queue.attempts = queue.attempts.saturating_sub(1);
-        let recovered = queue.is_failing() && !failed;
-        queue.failures = if failed { queue.failures.saturating_add(1) } else { 0 };
+        let before = queue.standing;
+        queue.standing = before.after(failed);
+        let changed = before.is_on_trial() != queue.standing.is_on_trial();
         drop(queues);
-        if recovered {
+        if changed {
             self.changed.notify_one();
         }
     }
@@ -267,6 +291,22 @@ impl Outbox {
     }
 }
 
+impl Standing {
+    pub(crate) fn is_on_trial(self) -> bool {
+        self == Self::OnTrial
+    }
+
+    fn after(self, failed: bool) -> Self {
+        match (self, failed) {
+            (_, false) => Self::Proven { failures: 0 },
+            (Self::Proven { failures }, true) if failures + 1 < FAILURES_IN_A_ROW => {
+                Self::Proven { failures: failures + 1 }
+            }
+            (_, true) => Self::OnTrial,
+        }
+    }
+}
+
 impl Queues {
     fn window(&self) -> usize {
         if self.in_memory < WINDOW_IN_ALL { WINDOW_OF_ACCOUNT } else { WINDOW_ASSURED }
@@ -274,21 +314,16 @@ impl Queues {
 }
 
 impl Queue {
-    fn is_failing(&self) -> bool {
-        self.failures >= FAILURES_IN_A_ROW
-    }
-
     fn expect(&mut self, at: Timestamp) {
         self.due_in_store = Some(self.due_in_store.map_or(at, |due| due.min(at)));
     }
 
-    /// A failing listener gets one connection, so that it takes nothing from others.
     fn connections_max(&self, per_listener: usize) -> usize {
-        if self.is_failing() { 1 } else { per_listener }
+        if self.standing.is_on_trial() { 1 } else { per_listener }
     }
 
     fn is_idle(&self) -> bool {
         let nothing = self.held.is_empty() && self.due_in_store.is_none() && !self.reading;
-        nothing && self.connections == 0 && !self.is_failing()
+        nothing && self.connections == 0
     }
 }

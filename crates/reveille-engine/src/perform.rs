@@ -8,7 +8,7 @@ use reveille_carriers::{Operation, Reply};
 use reveille_domain::{
     AccountName, Fault, LeftAs, Network, OperationId, Position, Profile, RequestId, Timestamp, Told, decide,
 };
-use reveille_store::{Change, Lane, ProfileKey, RequestView, Result};
+use reveille_store::{Change, Lane, ProfileKey, RequestView, Result, Waiting};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,10 +60,10 @@ fn next_wake(shared: &Shared, lane: Lane) -> Option<Timestamp> {
     let now = shared.now();
     let order = shared.order();
     let delayed = order.next_wake(lane);
-    let room =
-        if order.is_ready(lane) || delayed.is_some_and(|at| at <= now) { control.room_at(now) } else { None };
-    // What is overdue and has no room is given up in time, whoever holds the carrier.
-    let overdue = delayed.filter(|at| *at <= now).map(|_| now.plus(GIVE_UP_EVERY));
+    let waits_for_room = order.is_ready(lane) || delayed.is_some_and(|at| at <= now);
+    let room = if waits_for_room { control.room_at(now) } else { None };
+    // What has no room is given up in time, whoever holds the carrier.
+    let overdue = waits_for_room.then(|| now.plus(GIVE_UP_EVERY));
     [delayed.filter(|at| *at > now), room, overdue].into_iter().flatten().min()
 }
 
@@ -79,7 +79,7 @@ fn refill(shared: &Arc<Shared>, lane: Lane) {
             }
             let cancelled = shared.order().refilled(lane, &refill, read.ok());
             shared.lane(lane).wake();
-            if let Err(error) = end_taken(&shared, cancelled).await {
+            if let Err(error) = end_read(&shared, cancelled).await {
                 warn!(%error, "Cannot end what was cancelled; it ends at the next start");
             }
         });
@@ -144,18 +144,19 @@ impl Shared {
 
     /// Ends a subrequest as failed because its carrier left it unsettled.
     fn end_unsettled(&self, item: Item, profile: &Profile, key: ProfileKey) {
-        warn!(request.id = %item.waiting.request.id, "Gave up a subrequest unsettled; its profile is in doubt");
+        warn!(request.id = %item.waiting.request.id, tries = item.tries, "Gave up a subrequest unsettled");
         let told = told(profile, Err(Fault::Unsettled));
-        self.end(item, told, Some(in_doubt(profile, key)));
+        let doubtful = item.tries > 0 || self.may_have_begun_before(item.position());
+        self.end(item, told, doubtful.then_some(Change::InDoubt { profile: key }));
     }
 
     /// Tries a subrequest again later, or gives it up.
     fn again(&self, work: Work, after: Option<Duration>, setup: &CarrierSetup) {
         let now = self.now();
-        let Work { mut item, profile, change } = work;
+        let Work { mut item, profile, key, .. } = work;
         item.tries = item.tries.saturating_add(1);
         if now >= item.waiting.request.accepted_at.plus(setup.give_up_after) {
-            return self.end_unsettled(item, &profile, change.profile);
+            return self.end_unsettled(item, &profile, key);
         }
         let random = u64::try_from(self.random.bits() & u128::from(u64::MAX)).unwrap_or(0);
         let delay = after.unwrap_or_else(|| setup.backoff.delay_after(item.tries, random));
@@ -164,16 +165,13 @@ impl Shared {
     }
 }
 
-/// What becomes of a record whose network may be otherwise.
-fn in_doubt(profile: &Profile, key: ProfileKey) -> Change {
-    Change { profile: key, from: profile.state, to: profile.state, status: profile.status, in_doubt: true }
-}
-
-/// Gives up what was begun and is still unsettled long after its acceptance.
+/// Gives up what was begun and is still unsettled long after its acceptance, and what waits that long for a
+/// carrier that does not answer. What an operator holds waits on.
 fn give_up(shared: &Arc<Shared>, lane: Lane) {
     let Some(setup) = &shared.lane(lane).setup else { return };
     let accepted_before = shared.now().minus(setup.give_up_after);
-    let items = shared.order().give_up(lane, accepted_before);
+    let unbegun_too = shared.lane(lane).is_silent(shared.now());
+    let items = shared.order().give_up(lane, accepted_before, unbegun_too);
     if items.is_empty() {
         return;
     }
@@ -198,7 +196,9 @@ fn give_up(shared: &Arc<Shared>, lane: Lane) {
 struct Work {
     item: Item,
     profile: Profile,
-    change: Change,
+    key: ProfileKey,
+    /// How it is left when the carrier has done it.
+    left: LeftAs,
 }
 
 async fn perform(shared: &Arc<Shared>, lane: Lane, items: Vec<Item>) {
@@ -249,7 +249,7 @@ async fn begin(
 ) -> Option<(Operation, Work)> {
     let request = Arc::clone(&item.waiting.request);
     if item.tries == 0 && (request.cancelled || shared.order().is_cancelled(request.sequence)) {
-        end_cancelled(shared, item, profile.as_ref(), true);
+        end_cancelled(shared, item, profile.as_ref(), Begun::Perhaps, true);
         return None;
     }
     let (Some(profile), Ok(target)) = (profile, item.waiting.target.clone()) else {
@@ -272,13 +272,7 @@ async fn begin(
             None
         }
         Ok(decided) => {
-            let change = Change {
-                profile: target.profile,
-                from: profile.state,
-                to: decided.to,
-                status: profile.status,
-                in_doubt: false,
-            };
+            let left = LeftAs { state: decided.to, status: profile.status, role: profile.role };
             let operation = Operation {
                 id: OperationId { request: request.id, number: item.waiting.number },
                 iccid: profile.iccid.clone(),
@@ -287,7 +281,7 @@ async fn begin(
                 msisdn: profile.msisdn.clone(),
                 end_state: decided.drives,
             };
-            Some((operation, Work { item, profile, change }))
+            Some((operation, Work { item, profile, key: target.profile, left }))
         }
     }
 }
@@ -367,8 +361,9 @@ fn settle(
     debug!(request.id = %work.item.waiting.request.id, ?reply, "A carrier replied");
     match reply {
         Reply::Done | Reply::AlreadySo => {
-            let Work { item, profile, change } = work;
-            let left = LeftAs { state: change.to, status: change.status, role: profile.role };
+            let Work { item, profile, key, left } = work;
+            let change =
+                Change::To { profile: key, from: profile.state, to: left.state, status: left.status };
             shared.end(item, told(&profile, Ok(left)), Some(change));
         }
         Reply::Rejected { reason } => {
@@ -402,29 +397,61 @@ pub(crate) async fn cancel(shared: &Arc<Shared>, request: RequestId) -> Result<O
         return Ok(Some(view));
     }
     info!(request.id = %request, "Cancelled request {request}");
-    let sequence = view.head.sequence;
-    let taken = shared.order().cancel(sequence, &view.head.account);
-    end_taken(shared, taken).await?;
+    let taken = shared.order().cancel(view.head.sequence, &view.head.account);
+    end_taken(shared, taken.first, Begun::Perhaps).await?;
+    end_taken(shared, taken.behind, Begun::Never).await?;
     let mut after = 0;
     loop {
         let page = shared.store.waiting_of(request, after, CANCEL_PAGE).await?;
         let Some(last) = page.last() else { break };
         after = last.number;
-        let elsewhere = |device| move |position| shared.order().holds(device, position);
-        let not_in_memory = page.into_iter().filter(|waiting| {
-            waiting.target.as_ref().map_or(true, |target| !elsewhere(target.device)(waiting.position()))
-        });
-        end_taken(shared, not_in_memory.map(Item::new).collect()).await?;
+        let begun_here = |waiting: &Waiting| {
+            let target = waiting.target.as_ref();
+            target.is_ok_and(|target| shared.order().holds(target.device, waiting.position()))
+        };
+        let items = page.into_iter().filter(|waiting| !begun_here(waiting)).map(Item::new).collect();
+        end_read(shared, items).await?;
     }
     shared.flushed().await;
     shared.store.request(request).await
 }
 
-async fn end_taken(shared: &Shared, items: Vec<Item>) -> Result<()> {
+/// Goes on with cancellations that a process before this one left unfinished.
+pub(crate) async fn go_on_cancelling(shared: Arc<Shared>) {
+    let cancelled = shared.store.cancelled().await.unwrap_or_default();
+    for request in cancelled {
+        if let Err(error) = cancel(&shared, request).await {
+            warn!(%error, request.id = %request, "Cannot end what was cancelled; it ends at the next start");
+        }
+    }
+}
+
+/// Whether a process before this one may have begun a cancelled subrequest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    Never,
+    Perhaps,
+}
+
+/// Ends cancelled subrequests that were read from the store: those whose turn it was on their eUICC may
+/// have been begun.
+async fn end_read(shared: &Shared, items: Vec<Item>) -> Result<()> {
+    let devices =
+        items.iter().filter_map(|item| item.waiting.target.as_ref().ok()).map(|target| target.device);
+    let mut earliest = shared.store.earliest_on(devices.collect()).await?.into_iter();
+    let mut first_on_its_device =
+        |item: &Item| item.waiting.target.is_ok() && earliest.next().flatten() == Some(item.position());
+    let (first, behind): (Vec<Item>, Vec<Item>) =
+        items.into_iter().partition(|item| first_on_its_device(item));
+    end_taken(shared, first, Begun::Perhaps).await?;
+    end_taken(shared, behind, Begun::Never).await
+}
+
+async fn end_taken(shared: &Shared, items: Vec<Item>, begun: Begun) -> Result<()> {
     for part in items.chunks(CANCEL_PAGE) {
         let profiles = read_profiles_of_some(shared, part).await?;
         for (item, profile) in part.iter().zip(profiles) {
-            end_cancelled(shared, item.clone(), profile.as_ref(), false);
+            end_cancelled(shared, item.clone(), profile.as_ref(), begun, false);
         }
     }
     Ok(())
@@ -432,11 +459,8 @@ async fn end_taken(shared: &Shared, items: Vec<Item>) -> Result<()> {
 
 /// Like `read_profiles`, where not every item has a target.
 async fn read_profiles_of_some(shared: &Shared, items: &[Item]) -> Result<Vec<Option<Profile>>> {
-    let keys = items
-        .iter()
-        .filter_map(|item| item.waiting.target.as_ref().ok())
-        .map(|target| target.profile)
-        .collect();
+    let targets = items.iter().filter_map(|item| item.waiting.target.as_ref().ok());
+    let keys = targets.map(|target| target.profile).collect();
     let mut read = shared.store.profiles(keys).await?.into_iter();
     Ok(items
         .iter()
@@ -444,15 +468,15 @@ async fn read_profiles_of_some(shared: &Shared, items: &[Item]) -> Result<Vec<Op
         .collect())
 }
 
-/// Ends a subrequest that was not begun. Where a process before this one may have begun it, its profile
-/// is in doubt from now on.
-fn end_cancelled(shared: &Shared, item: Item, profile: Option<&Profile>, claimed: bool) {
+/// Ends a subrequest that this process has not begun. Where one before it may have, its profile is in doubt
+/// from now on.
+fn end_cancelled(shared: &Shared, item: Item, profile: Option<&Profile>, begun: Begun, claimed: bool) {
     let fault = Fault::Cancelled;
     let (told, change) = match (profile, item.waiting.target.as_ref()) {
         (Some(profile), Ok(target)) => {
-            let doubt = in_doubt(profile, target.profile);
-            let doubtful = shared.may_have_begun_before(item.position()) && !profile.in_doubt;
-            (told(profile, Err(fault)), doubtful.then_some(doubt))
+            let doubtful = begun == Begun::Perhaps && shared.may_have_begun_before(item.position());
+            let doubt = doubtful.then_some(Change::InDoubt { profile: target.profile });
+            (told(profile, Err(fault)), doubt)
         }
         _ => (unknown(&item, fault), None),
     };

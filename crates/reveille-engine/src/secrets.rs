@@ -20,6 +20,7 @@ pub trait Random: Send + Sync + 'static {
 /// Everything that is derived from the server's key.
 pub struct Secrets {
     tokens: hmac::Key,
+    nonces: hmac::Key,
     seal: LessSafeKey,
 }
 
@@ -41,6 +42,7 @@ impl Secrets {
         let sealing = UnboundKey::new(&CHACHA20_POLY1305, &derived(b"callback passwords"));
         Self {
             tokens: hmac::Key::new(hmac::HMAC_SHA256, &derived(b"bearer tokens")),
+            nonces: hmac::Key::new(hmac::HMAC_SHA256, &derived(b"nonces of callback passwords")),
             seal: LessSafeKey::new(sealing.expect("32 bytes are a ChaCha20 key")),
         }
     }
@@ -76,10 +78,12 @@ impl Secrets {
         left.len() == right.len() && left.iter().zip(right).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
     }
 
-    /// Encrypts a callback password.
-    pub fn seal(&self, password: &str, random: &dyn Random) -> Box<[u8]> {
+    /// Encrypts a callback password. The nonce is an HMAC of it, so that the same password under the same
+    /// key is the same bytes: declaring it again changes nothing.
+    pub fn seal(&self, password: &str) -> Box<[u8]> {
         let mut nonce = [0; NONCE_LEN];
-        random.fill(&mut nonce);
+        let tag = hmac::sign(&self.nonces, password.as_bytes());
+        nonce.copy_from_slice(&tag.as_ref()[..NONCE_LEN]);
         let mut sealed = password.as_bytes().to_vec();
         self.seal
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut sealed)
@@ -108,13 +112,6 @@ fn token_bytes(client: u32, issued_at: Timestamp) -> [u8; 12] {
 mod tests {
     use super::*;
 
-    struct Counting;
-    impl Random for Counting {
-        fn fill(&self, bytes: &mut [u8]) {
-            bytes.fill(7);
-        }
-    }
-
     #[test]
     fn a_token_is_32_hexadecimal_digits_and_names_its_client() {
         let secrets = Secrets::new(&[1; 32]);
@@ -129,9 +126,11 @@ mod tests {
 
     #[test]
     fn a_password_is_read_back_under_its_own_key_only() {
-        let sealed = Secrets::new(&[1; 32]).seal("secret", &Counting);
+        let sealed = Secrets::new(&[1; 32]).seal("secret");
         assert_eq!(Secrets::new(&[1; 32]).open(&sealed).as_deref(), Some("secret"));
         assert_eq!(Secrets::new(&[2; 32]).open(&sealed), None);
+        assert_eq!(Secrets::new(&[1; 32]).seal("secret"), sealed);
+        assert_ne!(Secrets::new(&[1; 32]).seal("other!")[..NONCE_LEN], sealed[..NONCE_LEN]);
         assert_eq!(Secrets::new(&[1; 32]).open(b"short"), None);
         assert!(!sealed.windows(6).any(|part| part == b"secret"));
     }

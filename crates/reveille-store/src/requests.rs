@@ -45,6 +45,9 @@ pub trait Requests: Send + Sync + 'static {
     /// Marks a request as cancelled from `at`; its view, or nothing where there is none of that id.
     async fn cancel(&self, request: RequestId, at: Timestamp) -> Result<Option<RequestView>>;
 
+    /// The requests that were cancelled and have not ended, in order.
+    async fn cancelled(&self) -> Result<Vec<RequestId>>;
+
     /// One request.
     async fn request(&self, request: RequestId) -> Result<Option<RequestView>>;
 
@@ -222,17 +225,23 @@ impl Recording {
 
 /// What becomes of a profile's record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// The profile.
-    pub profile: ProfileKey,
-    /// The state until now.
-    pub from: ProfileState,
-    /// The state from now on.
-    pub to: ProfileState,
-    /// The status on the card from now on.
-    pub status: ProfileStatus,
-    /// Whether the network may differ from the record.
-    pub in_doubt: bool,
+pub enum Change {
+    /// The network is as asked for, and so is the record from now on; a doubt is cleared.
+    To {
+        /// The profile.
+        profile: ProfileKey,
+        /// The state until now.
+        from: ProfileState,
+        /// The state from now on.
+        to: ProfileState,
+        /// The status on the card from now on.
+        status: ProfileStatus,
+    },
+    /// The network may differ from the record, which stays as it is at that moment.
+    InDoubt {
+        /// The profile.
+        profile: ProfileKey,
+    },
 }
 
 /// What became of a recording.

@@ -102,6 +102,9 @@ pub struct ListedListener {
     pub password: String,
 }
 
+/// The longest user name and password of a listener. Source: contract §7.
+pub const CREDENTIAL_CHARS_MAX: usize = 40;
+
 /// The callback services of the contract, §7; a registration of any other is refused.
 pub const SERVICES: [&str; 24] = [
     "AlertService",

@@ -6,6 +6,7 @@
 pub mod answers;
 mod callback;
 mod faults;
+pub mod json;
 pub mod profile_action;
 mod refusals;
 pub mod spelling;

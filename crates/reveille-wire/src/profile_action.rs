@@ -1,5 +1,6 @@
 //! The body of a profile action, read in the order in which §9.5 of the contract refuses.
 
+use crate::json::{self, Object};
 use reveille_domain::{AccountName, Eid, Iccid, Imei, Msisdn, Refusal};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -21,7 +22,7 @@ const PLAN_CHARS_MAX: usize = 256;
 pub struct ProfileActionBody<'a> {
     /// The targets: each a device with its identifiers, an ICCID among them.
     #[serde(borrow, default)]
-    devices: Option<Vec<Option<DeviceBody<'a>>>>,
+    devices: Option<Vec<Option<Object<DeviceBody<'a>>>>>,
     /// The account that the profiles belong to.
     #[serde(borrow, default)]
     account_name: Option<Cow<'a, str>>,
@@ -34,7 +35,7 @@ pub struct ProfileActionBody<'a> {
 #[serde(rename_all = "camelCase")]
 struct DeviceBody<'a> {
     #[serde(borrow, default)]
-    device_ids: Option<Vec<Option<IdentifierBody<'a>>>>,
+    device_ids: Identifiers<'a>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -46,6 +47,8 @@ struct IdentifierBody<'a> {
     #[serde(borrow, default)]
     id: Option<Cow<'a, str>>,
 }
+
+type Identifiers<'a> = Option<Vec<Option<Object<IdentifierBody<'a>>>>>;
 
 /// One target as it was named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +71,7 @@ impl<'a> ProfileActionBody<'a> {
     /// # Errors
     /// `Malformed`, where it is not JSON of this shape.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Refusal> {
-        serde_json::from_slice(bytes).map_err(|error| Refusal::Malformed { detail: error.to_string() })
+        json::decode(bytes)
     }
 
     /// The account that it names.
@@ -110,7 +113,7 @@ impl<'a> ProfileActionBody<'a> {
         Ok(targets)
     }
 
-    fn present(&self) -> Result<Vec<&[Option<IdentifierBody<'a>>]>, Refusal> {
+    fn present(&self) -> Result<Vec<&[Option<Object<IdentifierBody<'a>>>]>, Refusal> {
         let missing = |detail: String| Err(Refusal::DeviceNotProvided { detail });
         let devices = self.devices.as_deref().unwrap_or_default();
         if devices.is_empty() {
@@ -119,7 +122,7 @@ impl<'a> ProfileActionBody<'a> {
         let mut present = Vec::with_capacity(devices.len());
         for (at, device) in devices.iter().enumerate() {
             let identifiers =
-                device.as_ref().and_then(|device| device.device_ids.as_deref()).unwrap_or_default();
+                device.as_ref().and_then(|device| device.0.device_ids.as_deref()).unwrap_or_default();
             if identifiers.is_empty() || identifiers.iter().any(Option::is_none) {
                 return missing(format!("devices[{at}].deviceIds is missing, empty, or has an empty member"));
             }
@@ -151,11 +154,11 @@ impl IdentifierBody<'_> {
     }
 }
 
-type Devices<'a, 'b> = [&'a [Option<IdentifierBody<'b>>]];
+type Devices<'a, 'b> = [&'a [Option<Object<IdentifierBody<'b>>>]];
 
 fn check_kinds(devices: &Devices<'_, '_>) -> Result<(), Refusal> {
     for (at, identifiers) in devices.iter().enumerate() {
-        let kinds = || identifiers.iter().flatten().map(IdentifierBody::kind);
+        let kinds = || identifiers.iter().flatten().map(|identifier| identifier.0.kind());
         if let Some(unknown) = kinds().position(|kind| kind.is_none()) {
             let detail = format!(
                 "devices[{at}].deviceIds[{unknown}].kind is none of iccid, eid, imei, mdn; this call takes iccid"
@@ -207,12 +210,12 @@ fn parse(devices: &Devices<'_, '_>) -> Result<Vec<NamedTarget>, Refusal> {
 
 fn parse_device(
     at: usize,
-    identifiers: &[Option<IdentifierBody<'_>>],
+    identifiers: &[Option<Object<IdentifierBody<'_>>>],
     malformed: &mut Vec<String>,
 ) -> (Vec<Iccid>, Beside) {
     let mut iccids = Vec::with_capacity(1);
     let mut beside = Beside::default();
-    for (index, identifier) in identifiers.iter().flatten().enumerate() {
+    for (index, Object(identifier)) in identifiers.iter().flatten().enumerate() {
         let id = identifier.id.as_deref().unwrap_or_default();
         let parsed = match identifier.kind() {
             Some(Kind::Iccid) => id.parse().map(|iccid| iccids.push(iccid)),

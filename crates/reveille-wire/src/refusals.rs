@@ -66,8 +66,7 @@ pub fn code(refusal: &Refusal) -> &'static str {
         Refusal::TooManyTargets { .. } => "INPUT_INVALID.MaxRequestsExceeded",
         Refusal::IdempotencyKey { .. } => "INPUT_INVALID.IdempotencyKey",
         Refusal::InvalidField { .. } => "INPUT_INVALID.Field",
-        Refusal::LoginFailed { locked: false } => "REQUEST_FAILED.Login.Invalid",
-        Refusal::LoginFailed { locked: true } => "REQUEST_FAILED.Login.Locked",
+        Refusal::LoginFailed => "REQUEST_FAILED.Login.Invalid",
         Refusal::OperatorsOnly => "REQUEST_FAILED.OperatorsOnly",
     }
 }
@@ -101,8 +100,10 @@ pub fn message(refusal: &Refusal) -> String {
         Refusal::StoreUnavailable { fate: Fate::Unknown } => {
             "The store did not confirm in time: the request may have been accepted. Repeat it with the same Idempotency-Key.".into()
         }
-        Refusal::LoginFailed { locked: false } => "No user of that name has that password.".into(),
-        Refusal::LoginFailed { locked: true } => "The user is locked after five failed logins. An operator unlocks it.".into(),
+        Refusal::LoginFailed => {
+            "No user of that name has that password, or it is locked after failed logins until an operator unlocks it."
+                .into()
+        }
         Refusal::NotFound { what } => format!("No such {what} among those of this user."),
         Refusal::OperatorsOnly => "This call is for operators. Log in as a user with operator = true.".into(),
     }

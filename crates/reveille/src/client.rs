@@ -9,6 +9,9 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::http::{Method, Request};
 
+/// Where a server listens that is not configured otherwise.
+const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
+
 /// How long one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -21,9 +24,9 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Where the server is, and who asks.
 #[derive(Args, Clone, Debug)]
 pub struct Access {
-    /// The server.
-    #[arg(long, env = "REVEILLE_SERVER", default_value = "http://127.0.0.1:8080")]
-    server: String,
+    /// The server; http://127.0.0.1:8080 where nothing is said.
+    #[arg(long, env = "REVEILLE_SERVER")]
+    server: Option<String>,
     /// A TOML file with any of server, account, key, secret, username, password.
     #[arg(long, value_name = "FILE", env = "REVEILLE_CREDENTIALS")]
     credentials: Option<PathBuf>,
@@ -91,7 +94,7 @@ impl Access {
     ) -> Self {
         let given = |text: &str| Some(text.to_owned());
         Self {
-            server,
+            server: Some(server),
             credentials: None,
             account: given(account),
             key: given(key),
@@ -132,7 +135,8 @@ impl Access {
             .proxy(None)
             .build()
             .into();
-        let server = file.server.unwrap_or(self.server).trim_end_matches('/').to_owned();
+        let server = self.server.or(file.server).unwrap_or_else(|| DEFAULT_SERVER.into());
+        let server = server.trim_end_matches('/').to_owned();
         let account = self.account.or(file.account);
         let mut client =
             Client { agent, server, account, who, bearer: String::new(), session: String::new() };

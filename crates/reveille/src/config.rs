@@ -49,6 +49,7 @@ pub struct Config {
     pub database: String,
     database_synchronous: String,
     key_file: PathBuf,
+    server_key: Secret,
     /// What is logged.
     pub log: String,
     /// How: `text` or `json`.
@@ -227,6 +228,16 @@ impl Config {
             return Ok(self.key_file.clone());
         }
         Ok(self.sqlite()?.path.with_file_name("reveille.key"))
+    }
+
+    /// Whether the key is made beside a new database, as none is configured.
+    pub fn makes_its_key(&self) -> bool {
+        self.key_file.as_os_str().is_empty()
+    }
+
+    /// The key itself, where it is given.
+    pub fn server_key(&self) -> Option<&str> {
+        Some(self.server_key.0.as_str()).filter(|key| !key.is_empty())
     }
 
     /// Where listeners may be.

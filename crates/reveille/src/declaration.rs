@@ -6,7 +6,7 @@ use reveille_callbacks::Guard;
 use reveille_domain::{AccountName, Network, Timestamp};
 use reveille_engine::{Random, Secrets};
 use reveille_store::{ClientDeclaration, Declaration, Listener, ListenerDeclaration, UserDeclaration};
-use reveille_wire::answers::SERVICES;
+use reveille_wire::answers::{CREDENTIAL_CHARS_MAX, SERVICES};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -126,12 +126,19 @@ fn declare_account(account: Account, keeping: &Keeping<'_>, declared: &mut Decla
 fn declare_listener(listener: DeclaredListener, keeping: &Keeping<'_>) -> Result<Listener> {
     let known = SERVICES.contains(&listener.service.as_str());
     ensure!(known, "listener: service {:?} is none of {}", listener.service, SERVICES.join(", "));
+    let too_long =
+        |text: &Option<String>| text.as_ref().is_some_and(|text| text.chars().count() > CREDENTIAL_CHARS_MAX);
+    ensure!(
+        !too_long(&listener.username) && !too_long(&listener.password),
+        "listener {}: username and password have at most {CREDENTIAL_CHARS_MAX} characters each",
+        listener.service
+    );
     keeping.guard.check(&listener.url).with_context(|| format!("listener {}", listener.service))?;
     Ok(Listener {
         service: listener.service.into(),
         url: listener.url.into(),
         username: listener.username.map(Into::into),
-        password: listener.password.map(|password| keeping.secrets.seal(&password, keeping.random)),
+        password: listener.password.map(|password| keeping.secrets.seal(&password)),
         registered_at: Timestamp(0),
     })
 }

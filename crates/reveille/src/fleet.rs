@@ -34,7 +34,8 @@ const PLAN_CHARS_MAX: usize = 256;
 
 /// Reads a whole fleet file. Either every row, or the problems, each with its line.
 pub fn read(input: impl Read) -> Result<Vec<FleetRow>, Vec<FleetProblem>> {
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(false).from_reader(input);
+    let mut reader =
+        csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(false).from_reader(WithoutReturns(input));
     let columns = columns(&mut reader).map_err(|problem| vec![problem])?;
     let mut rows = Vec::new();
     let mut problems = Vec::new();
@@ -50,6 +51,27 @@ pub fn read(input: impl Read) -> Result<Vec<FleetRow>, Vec<FleetProblem>> {
         }
     }
     if problems.is_empty() { Ok(rows) } else { Err(problems) }
+}
+
+/// The input without carriage returns, which end lines on some systems and would be counted amiss.
+struct WithoutReturns<R>(R);
+
+impl<R: Read> Read for WithoutReturns<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            let read = self.0.read(buffer)?;
+            let mut kept = 0;
+            for index in 0..read {
+                if buffer[index] != b'\r' {
+                    buffer[kept] = buffer[index];
+                    kept += 1;
+                }
+            }
+            if kept > 0 || read == 0 {
+                return Ok(kept);
+            }
+        }
+    }
 }
 
 type Columns = HashMap<&'static str, usize>;
@@ -248,6 +270,14 @@ mod tests {
         assert!(problems[1].problem.contains("none of verizon-us, global"));
         assert!(problems[2].problem.contains("line 2"));
         assert!(problems[3].problem.contains("fields"));
+    }
+
+    #[test]
+    fn lines_that_end_as_on_windows_are_counted_alike() {
+        let file =
+            format!("{HEADER}acc-1,{EID},89148000000800139708,verizon-us,,,\nacc-1,{EID},12,global,,,\n");
+        let problems = read(file.replace('\n', "\r\n").as_bytes()).unwrap_err();
+        assert_eq!(problems[0].line, 3);
     }
 
     #[test]

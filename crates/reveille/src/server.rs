@@ -8,6 +8,7 @@ use reveille_domain::Clock;
 use reveille_engine::{Engine, Metrics, Parts, Random, Secrets};
 use reveille_store::Store;
 use reveille_store::sqlite::Sqlite;
+use std::fs::File;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
@@ -27,6 +28,7 @@ pub struct Server {
     engine: Arc<Engine>,
     store: Arc<Sqlite>,
     noticing: JoinHandle<()>,
+    _lock: File,
 }
 
 /// What a server is given besides its configuration; a test hands in its own.
@@ -43,17 +45,30 @@ impl Default for Given {
     }
 }
 
-/// The store that a configuration names, opened.
+/// The store that a configuration names, opened. Where it is new, its key is made first.
 pub fn open_store(config: &Config) -> Result<Arc<Sqlite>> {
     let sqlite = config.sqlite()?;
+    if !sqlite.path.exists() {
+        read_secrets(config, &Dice::default())?;
+    }
     let store = Sqlite::open(&sqlite).with_context(|| format!("database {}", sqlite.path.display()))?;
     Ok(Arc::new(store))
 }
 
-/// The secrets of the configured key; with none configured and none there, one is made beside the database.
+/// The secrets of the configured key. Beside a database that is new, a key is made where none is configured.
 pub fn read_secrets(config: &Config, random: &dyn Random) -> Result<Arc<Secrets>> {
+    if let Some(key) = config.server_key() {
+        return Ok(Arc::new(Secrets::new(&parse_key(key).context("server_key")?)));
+    }
     let path = config.key_file()?;
     if !path.exists() {
+        let is_new = config.makes_its_key() && !config.sqlite()?.path.exists();
+        ensure!(
+            is_new,
+            "the key file {} is missing: bearer tokens and stored callback passwords depend on it. Restore it; if \
+             it is lost, write 64 new hexadecimal digits there and register the listeners' passwords again",
+            path.display()
+        );
         make_key(&path, random).with_context(|| format!("cannot make the key file {}", path.display()))?;
     }
     let text = std::fs::read_to_string(&path).with_context(|| format!("key_file {}", path.display()))?;
@@ -61,22 +76,34 @@ pub fn read_secrets(config: &Config, random: &dyn Random) -> Result<Arc<Secrets>
     Ok(Arc::new(Secrets::new(&key)))
 }
 
+/// Written whole before it has its name, so that no half of a key is ever found.
 fn make_key(path: &Path, random: &dyn Random) -> Result<()> {
     let mut key = [0; 32];
     random.fill(&mut key);
     let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    match made {
-        Ok(mut file) => {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            info!("Made the key file {}", path.display());
-            Ok(())
-        }
+    let unnamed = path.with_extension(format!("key.{}", std::process::id()));
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unnamed)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    let named = std::fs::hard_link(&unnamed, path);
+    std::fs::remove_file(&unnamed)?;
+    match named {
+        Ok(()) => info!("Made the key file {}", path.display()),
         // Another process made it in between.
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error.into()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error.into()),
     }
+    Ok(())
+}
+
+/// Keeps a second server off the same SQLite file until the value is dropped, or the process has ended.
+fn lock_store(config: &Config) -> Result<File> {
+    let path = config.sqlite()?.path.with_extension("lock");
+    let open = || File::options().create(true).truncate(false).write(true).open(&path);
+    let file = open().with_context(|| format!("cannot open {}", path.display()))?;
+    file.try_lock()
+        .with_context(|| format!("another server works on this store already ({})", path.display()))?;
+    Ok(file)
 }
 
 fn parse_key(text: &str) -> Result<[u8; 32]> {
@@ -92,8 +119,9 @@ fn parse_key(text: &str) -> Result<[u8; 32]> {
 impl Server {
     /// Starts everything that `config` says.
     pub async fn start(config: &Config, given: Given) -> Result<Self> {
-        let store = open_store(config)?;
+        let lock = lock_store(config)?;
         let secrets = read_secrets(config, given.random.as_ref())?;
+        let store = open_store(config)?;
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
             clock: Arc::clone(&given.clock),
@@ -121,7 +149,7 @@ impl Server {
         let serving = serve(app, socket, config.server())?;
         info!("Listening on {}", serving.address());
         let noticing = tokio::spawn(notice(Arc::clone(&engine)));
-        Ok(Self { serving, engine, store, noticing })
+        Ok(Self { serving, engine, store, noticing, _lock: lock })
     }
 
     /// Where the API listens.

@@ -13,14 +13,14 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::body::Frame;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use reveille_domain::RequestId;
+use reveille_domain::{Refusal, RequestId};
 use reveille_store::RequestView;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// The shortest time between two events of a stream.
 const EVERY: Duration = Duration::from_millis(100);
@@ -33,9 +33,12 @@ pub(crate) async fn follow(
     caller: Caller,
     Path(request): Path<String>,
 ) -> Result<Response, Refused> {
-    let view = find(&app, &caller, &request).await?;
+    let request = find(&app, &caller, &request).await?.head.id;
+    // First the watch, then the counts: whatever moves after the reading is seen.
+    let moves = app.engine.watch(request);
+    let view = app.engine.store().request(request).await?.ok_or(Refusal::NotFound { what: "request" })?;
     let (sender, events) = mpsc::channel(4);
-    tokio::spawn(send(app, view, sender));
+    tokio::spawn(send(app, view, moves, sender));
     let mut response = Body::new(Events(events)).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -43,9 +46,13 @@ pub(crate) async fn follow(
     Ok(response)
 }
 
-async fn send(app: Arc<App>, first: RequestView, sender: mpsc::Sender<Bytes>) {
+async fn send(
+    app: Arc<App>,
+    first: RequestView,
+    mut moves: watch::Receiver<u64>,
+    sender: mpsc::Sender<Bytes>,
+) {
     let id = first.head.id;
-    let mut moves = app.engine.watch(id);
     let mut view = first;
     loop {
         let ended = view.ended_at.is_some();
@@ -59,20 +66,29 @@ async fn send(app: Arc<App>, first: RequestView, sender: mpsc::Sender<Bytes>) {
     }
 }
 
-/// The request after it has moved; nothing when nobody listens any more.
+/// The request after it has moved; nothing when nobody listens any more, or the server stops.
 async fn next(
     app: &App,
     id: RequestId,
-    moves: &mut tokio::sync::watch::Receiver<u64>,
+    moves: &mut watch::Receiver<u64>,
     sender: &mpsc::Sender<Bytes>,
 ) -> Option<RequestView> {
-    app.engine.clock().sleep(EVERY).await;
+    let mut stopping = app.stopping.subscribe();
+    tokio::select! {
+        () = app.engine.clock().sleep(EVERY) => {}
+        _ = stopping.wait_for(|stopping| *stopping) => return None,
+    }
     loop {
-        tokio::select! {
-            moved = moves.changed() => { moved.ok()?; break }
-            () = app.engine.clock().sleep(ALIVE) => sender.send(Bytes::from_static(b": alive\n\n")).await.ok()?,
+        let has_moved = tokio::select! {
+            moved = moves.changed() => moved.is_ok(),
+            () = app.engine.clock().sleep(ALIVE) => false,
             () = sender.closed() => return None,
+            _ = stopping.wait_for(|stopping| *stopping) => return None,
+        };
+        if has_moved {
+            break;
         }
+        sender.send(Bytes::from_static(b": alive\n\n")).await.ok()?;
     }
     app.engine.store().request(id).await.ok()?
 }

@@ -10,12 +10,9 @@ use hyper::header::{HeaderName, HeaderValue};
 use reveille_callbacks::ListenerUrl;
 use reveille_domain::{AccountName, Refusal};
 use reveille_store::{Listener, StoreError};
-use reveille_wire::answers::{ListedListener, ListenerAnswer, ListenerBody, SERVICES};
+use reveille_wire::answers::{CREDENTIAL_CHARS_MAX, ListedListener, ListenerAnswer, ListenerBody, SERVICES};
 use std::sync::Arc;
 use tracing::info;
-
-/// The longest user name and password of a listener. Source: contract §7.
-const CREDENTIAL_CHARS_MAX: usize = 40;
 
 /// The ports of the contract's list, asked for where `strict` is set.
 const PORTS: [std::ops::RangeInclusive<u16>; 5] =
@@ -83,7 +80,7 @@ async fn check(app: &App, body: ListenerBody) -> Result<Listener, Refused> {
         service: name.into(),
         url: url.into(),
         username: given(body.username).map(Into::into),
-        password: given(body.password).map(|password| app.secrets.seal(&password, app.random.as_ref())),
+        password: given(body.password).map(|password| app.secrets.seal(&password)),
         registered_at: app.engine.clock().now(),
     })
 }

@@ -1,7 +1,7 @@
 //! Sessions: login, logout, password reset. Source: contract §3.2 and §12 Q16, Q32.
 
 use crate::App;
-use crate::auth::{Caller, Reset, lock};
+use crate::auth::{Caller, Reset};
 use crate::door::{Bearer, JsonBody};
 use crate::passwords::random_password;
 use crate::refused::{Dialect, Refused, unavailable};
@@ -37,17 +37,14 @@ pub(crate) async fn login(
     let hash = user.as_ref().map(|user| user.password_hash.clone());
     let verified = app.auth.passwords.verify(body.password, hash).await.map_err(refuse)?;
     let now = app.engine.clock().now();
-    let Some(user) = user.filter(|_| verified) else {
+    let Some(user) = user.filter(|user| verified && !user.locked) else {
         let failure =
             store.login_failed(&body.username, now, app.config.login_failures_max).await.map_err(failed)?;
         if failure == LoginFailure::Locked {
             warn!("A user is locked after failed logins");
         }
-        return Err(refuse(Refusal::LoginFailed { locked: false }));
+        return Err(refuse(Refusal::LoginFailed));
     };
-    if user.locked {
-        return Err(refuse(Refusal::LoginFailed { locked: true }));
-    }
     let session_token = RequestId::from_random(app.random.bits()).to_string();
     let session = Session {
         token_digest: Secrets::digest(&session_token),
@@ -78,7 +75,9 @@ pub(crate) async fn reset(
 ) -> Result<Json<ResetAnswer>, Refused> {
     let now = app.engine.clock().now();
     let digest = Secrets::digest(&body.old_password);
-    let before = lock(&app.auth.resets).get(&caller.session).cloned();
+    // One at a time: a repeat at the same moment must find what the first did.
+    let mut resets = app.auth.resets.lock().await;
+    let before = resets.get(&caller.session).cloned();
     if let Some(before) =
         before.filter(|reset| now.since(reset.at) < SAME_RESET && reset.old_password_digest == digest)
     {
@@ -92,14 +91,13 @@ pub(crate) async fn reset(
         .ok_or_else(|| refuse(Refusal::InvalidSession))?;
     if !app.auth.passwords.verify(body.old_password, Some(user.password_hash)).await.map_err(refuse)? {
         store.login_failed(&user.name, now, app.config.login_failures_max).await.map_err(failed)?;
-        return Err(refuse(Refusal::LoginFailed { locked: user.locked }));
+        return Err(refuse(Refusal::LoginFailed));
     }
     let new_password = random_password(app.random.as_ref());
     let hash =
         app.auth.passwords.hash(new_password.clone(), Arc::clone(&app.random)).await.map_err(refuse)?;
     store.set_password(&user.name, hash).await.map_err(failed)?;
     info!("A user's password was reset");
-    let mut resets = lock(&app.auth.resets);
     resets.retain(|_, reset| now.since(reset.at) < SAME_RESET);
     resets.insert(
         caller.session,

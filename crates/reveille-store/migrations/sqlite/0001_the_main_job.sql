@@ -108,6 +108,7 @@ CREATE TABLE request (                  -- what one call asked for
 ) STRICT;
 CREATE INDEX request_of_account ON request (account, sequence);
 CREATE INDEX request_running ON request (account, sequence) WHERE ended_at IS NULL;
+CREATE INDEX request_cancelled ON request (sequence) WHERE cancelled_at IS NOT NULL AND ended_at IS NULL;
 CREATE INDEX request_archived ON request (account, callbacks_archived) WHERE callbacks_archived > 0;
 CREATE INDEX request_told ON request (told_at) WHERE told_at IS NOT NULL;
 

@@ -300,12 +300,11 @@ pub(super) fn told(iccid: &Iccid, result: Result<LeftAs, Fault>) -> Told {
 /// Its profile is in service again.
 pub(super) fn succeeded(waiting: &Waiting, ended_at: Timestamp) -> Recording {
     let left = LeftAs { state: ProfileState::Active, status: ProfileStatus::Enable, role: Role::Lead };
-    let change = waiting.target.as_ref().ok().map(|target| Change {
+    let change = waiting.target.as_ref().ok().map(|target| Change::To {
         profile: target.profile,
         from: SUSPENDED,
         to: ProfileState::Active,
         status: ProfileStatus::Enable,
-        in_doubt: false,
     });
     recording(waiting, ended_at, Ok(left), change)
 }

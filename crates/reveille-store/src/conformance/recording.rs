@@ -89,8 +89,10 @@ pub async fn every_state_and_status_is_kept(bench: &dyn Bench) {
         let mut recording = succeeded(&house.waits(&head).await[0], at(20));
         let left = LeftAs { state: *state, status: *status, role: *role };
         recording.told.result = Ok(left);
-        let change = recording.change.as_mut().expect("it changes its profile");
-        (change.to, change.status) = (*state, *status);
+        let Some(Change::To { to, status: left_as, .. }) = recording.change.as_mut() else {
+            panic!("it changes its profile")
+        };
+        (*to, *left_as) = (*state, *status);
         house.record(vec![recording]).await.expect("recorded");
         assert_eq!(house.told(&head, 1).await.0.callback.told.result, Ok(left));
         let profile = house.profile(&iccid(1, 1)).await.expect("read").expect("a profile").profile;
@@ -105,7 +107,7 @@ pub async fn a_second_outcome_changes_nothing(bench: &dyn Bench) {
     let waits = house.waits(&head).await;
     house.record(vec![succeeded(&waits[0], at(20))]).await.expect("recorded");
     let before = house.everything().await;
-    let doubted = in_doubt(&waits[0], ProfileState::Deactive);
+    let doubted = in_doubt(&waits[0]);
     for second in [failed(&waits[0], at(30), Fault::Unsettled), succeeded(&waits[0], at(31)), doubted] {
         assert_eq!(house.record(vec![second]).await.expect("answered"), [Recorded::Before]);
         assert_eq!(house.everything().await, before);
@@ -184,7 +186,7 @@ pub async fn a_request_ends_exactly_with_its_last_subrequest(bench: &dyn Bench) 
 pub async fn a_profile_is_in_doubt_until_it_is_settled(bench: &dyn Bench) {
     let house = House::with_fleet(bench, 1).await;
     let head = house.resuming(1, [1]).await;
-    house.record(vec![in_doubt(&house.waits(&head).await[0], SUSPENDED)]).await.expect("recorded");
+    house.record(vec![in_doubt(&house.waits(&head).await[0])]).await.expect("recorded");
     let profile = || async { house.profile(&iccid(1, 1)).await.expect("read").expect("a profile").profile };
     assert_eq!((profile().await.state, profile().await.in_doubt), (SUSPENDED, true));
     house.resumed(1, [1], at(30)).await;
@@ -194,16 +196,24 @@ pub async fn a_profile_is_in_doubt_until_it_is_settled(bench: &dyn Bench) {
     assert_eq!(doubts, [(at(25), true), (at(30), false)]);
 }
 
-fn in_doubt(waits: &Waiting, state: ProfileState) -> Recording {
+fn in_doubt(waits: &Waiting) -> Recording {
     let mut recording = failed(waits, at(25), Fault::Unsettled);
-    recording.change = waits.target.as_ref().ok().map(|target| Change {
-        profile: target.profile,
-        from: SUSPENDED,
-        to: state,
-        status: ProfileStatus::Unknown,
-        in_doubt: true,
-    });
+    recording.change = waits.target.as_ref().ok().map(|target| Change::InDoubt { profile: target.profile });
     recording
+}
+
+/// A doubt leaves the record as it is when the doubt is written, whatever was read before.
+pub async fn a_doubt_never_takes_a_profile_back(bench: &dyn Bench) {
+    let house = House::with_fleet(bench, 1).await;
+    let first = house.resuming(1, [1]).await;
+    let second = house.resuming(1, [1]).await;
+    let (waits, doubted) = (house.waits(&first).await, house.waits(&second).await);
+    house.record(vec![succeeded(&waits[0], at(20)), in_doubt(&doubted[0])]).await.expect("recorded");
+    let profile = house.profile(&iccid(1, 1)).await.expect("read").expect("a profile").profile;
+    assert_eq!((profile.state, profile.in_doubt), (ProfileState::Active, true));
+    let history = house.history(&iccid(1, 1), ALL).await.expect("read");
+    let last = history.last().expect("a doubt");
+    assert_eq!((last.from, last.to, last.in_doubt), (ProfileState::Active, ProfileState::Active, true));
 }
 
 /// Profiles are read as they are recorded, in the order asked, and none for an unknown key.

@@ -8,7 +8,7 @@ use super::codes::{
 use super::writer::Urgency;
 use crate::requests::Target;
 use crate::{
-    AcceptLimits, Acceptance, Backlog, DeviceKey, IdempotencyKey, Lane, NewRequest, NewSubrequest,
+    AcceptLimits, Acceptance, Backlog, Change, DeviceKey, IdempotencyKey, Lane, NewRequest, NewSubrequest,
     ProfileKey, Recorded, Recording, RequestFilter, RequestHead, RequestView, Requests, Result,
     SubrequestFilter, SubrequestState, SubrequestView, Waiting,
 };
@@ -68,6 +68,15 @@ impl Requests for Sqlite {
 
     async fn cancel(&self, request: RequestId, at: Timestamp) -> Result<Option<RequestView>> {
         self.writer.write("cancel a request", 1, Urgency::Now, move |db| cancel(db, request, at)).await
+    }
+
+    async fn cancelled(&self) -> Result<Vec<RequestId>> {
+        let cancelled = |db: &Connection| {
+            let select = "SELECT request_id FROM request WHERE cancelled_at IS NOT NULL AND ended_at IS NULL
+                          ORDER BY sequence";
+            db.prepare_cached(select)?.query_map([], |row| read_id(row, 0))?.collect()
+        };
+        self.readers.read("find cancelled requests", cancelled).await
     }
 
     async fn request(&self, request: RequestId) -> Result<Option<RequestView>> {
@@ -376,6 +385,8 @@ struct RecordWrites<'a> {
     end: CachedStatement<'a>,
     profile: CachedStatement<'a>,
     history: CachedStatement<'a>,
+    doubt: CachedStatement<'a>,
+    doubt_history: CachedStatement<'a>,
     callback: CachedStatement<'a>,
 }
 
@@ -387,10 +398,15 @@ impl<'a> RecordWrites<'a> {
                  WHERE sequence = ? AND number = ? AND ended_at IS NULL",
             )?,
             profile: db
-                .prepare_cached("UPDATE profile SET state = ?, status = ?, in_doubt = ? WHERE number = ?")?,
+                .prepare_cached("UPDATE profile SET state = ?, status = ?, in_doubt = 0 WHERE number = ?")?,
             history: db.prepare_cached(
                 "INSERT INTO history (profile, sequence, number, account, at, from_state, to_state, in_doubt)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                 VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
+            )?,
+            doubt: db.prepare_cached("UPDATE profile SET in_doubt = 1 WHERE number = ?")?,
+            doubt_history: db.prepare_cached(
+                "INSERT INTO history (profile, sequence, number, account, at, from_state, to_state, in_doubt)
+                 SELECT number, ?, ?, ?, ?, state, state, 1 FROM profile WHERE number = ?",
             )?,
             callback: db.prepare_cached(
                 "INSERT INTO callback (sequence, number, account, eid, imei, msisdn, left_state, left_status,
@@ -415,23 +431,20 @@ impl<'a> RecordWrites<'a> {
     }
 
     fn change_profile(&mut self, recording: &Recording) -> rusqlite::Result<()> {
-        let Some(change) = &recording.change else { return Ok(()) };
-        self.profile.execute(params![
-            codes::state(change.to),
-            codes::status(change.status),
-            change.in_doubt,
-            change.profile.0
-        ])?;
-        self.history.execute(params![
-            change.profile.0,
-            recording.request.sequence,
-            recording.number,
-            recording.request.account.as_str(),
-            recording.at.0,
-            codes::state(change.from),
-            codes::state(change.to),
-            change.in_doubt,
-        ])?;
+        let Some(change) = recording.change else { return Ok(()) };
+        let (RequestHead { sequence, account, .. }, number) = (recording.request.as_ref(), recording.number);
+        let (account, at) = (account.as_str(), recording.at.0);
+        match change {
+            Change::To { profile, from, to, status } => {
+                let (from, to) = (codes::state(from), codes::state(to));
+                self.profile.execute(params![to, codes::status(status), profile.0])?;
+                self.history.execute(params![profile.0, sequence, number, account, at, from, to])?;
+            }
+            Change::InDoubt { profile } => {
+                self.doubt.execute([profile.0])?;
+                self.doubt_history.execute(params![sequence, number, account, at, profile.0])?;
+            }
+        }
         Ok(())
     }
 

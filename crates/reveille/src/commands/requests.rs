@@ -86,14 +86,15 @@ fn list(state: Option<String>, limit: u32, access: Access) -> Result<ExitCode> {
 
 fn line(view: &Value) {
     let text = |member: &str| view[member].as_str().unwrap_or_default().to_owned();
+    let count = |member: &str| view[member].as_u64().unwrap_or_default();
     println!(
         "{}  {}  {:<8} {:>6} waiting {:>6} succeeded {:>6} failed  {}",
         text("requestId"),
         text("acceptedAt"),
         text("state"),
-        view["waiting"],
-        view["succeeded"],
-        view["failed"],
+        count("waiting"),
+        count("succeeded"),
+        count("failed"),
         text("action"),
     );
 }
