@@ -4,12 +4,13 @@
 It compares four witnesses that share no code with the server: the client's journal (what was sent
 and answered), the listener's log (what was told), the fleet as imported, and what the server's API
 says now. It wants every request ended and every callback delivered or archived. It understands
-profile_resume and profile_suspend.
+profile_resume, profile_suspend and cancellations.
 """
 
 import argparse
 import json
 from collections import Counter, defaultdict
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from journal import read_journal
@@ -21,6 +22,7 @@ ACTIVE, SUSPEND = "ACTIVE", "SUSPEND"
 LEAVES = {"profile_resume": (SUSPEND, ACTIVE), "profile_suspend": (ACTIVE, SUSPEND)}
 ALREADY = {"profile_resume": ("REQUEST_FAILED.ProfileAlreadyResumed", ACTIVE),
            "profile_suspend": ("REQUEST_FAILED.ProfileAlreadySuspended", SUSPEND)}
+CANCELLED = "REQUEST_CANCELLED"
 NOT_FOUND = "REQUEST_FAILED.DeviceNotFound"
 WRONG_STATE = "INPUT_INVALID.DeviceState.Invalid"
 SUCCESS_MEMBERS = ["requestId", "deviceIds", "deviceResponse", "status", "callbackCount", "maxCallbackThreshold"]
@@ -28,6 +30,8 @@ FAILURE_MEMBERS = ["username", "password", "requestId", "deviceIds", "faultRespo
                    "maxCallbackThreshold"]  # of listeners without credentials
 PLANS = {"verizon-us": US_PLAN, "global": GLOBAL_PLAN}
 
+CLOCK_SLACK = 0.05  # seconds between what two processes call now
+MARKED_WITHIN = 3.0  # seconds within which the end of an attempt is recorded, however busy the machine
 KILL_SLACK = 0.5  # seconds by which the log may lag behind the kill that cut an attempt off
 DETAILED = 200  # callbacks whose attempts are read one by one
 
@@ -105,7 +109,7 @@ def group(sends):
 
 def check(report, client, accounts, journal_path, log_paths, fleet):
     """Runs every check; all of the journal's requests must have ended, with their callbacks."""
-    sends, saw, kills = read_journal(journal_path)
+    sends, saw, kills, cancels = read_journal(journal_path)
     asked = group(sends)
     iccids = {iccid for one in sends for iccid in one.iccids}
     world = World(client, accounts, log_paths, iccids)
@@ -114,6 +118,7 @@ def check(report, client, accounts, journal_path, log_paths, fleet):
     check_refused(report, world, asked)
     check_counts(report, world)
     check_seen(report, world, saw)
+    check_cancelled(report, world, cancels)
     check_profiles(report, world, fleet)
     check_order(report, world, fleet, by_request)
     check_callbacks(report, world, fleet, kills)
@@ -204,9 +209,26 @@ def check_seen(report, world, saw):
                  if now.get((one["requestId"], one["number"])) != (one["state"], one.get("fault"))))
 
 
+def check_cancelled(report, world, cancels):
+    """A confirmed cancellation holds, and nothing is cancelled unasked."""
+    asked = {request_id for request_id, _, _ in cancels}
+    report.none("a cancellation that was confirmed holds, unless the request had ended before",
+                (request for request in world.requests.values() for request_id, at, status in cancels
+                 if request_id == request["requestId"] and status == 200 and not request["cancelled"]
+                 and instant(request.get("endedAt")) > at + CLOCK_SLACK))
+    report.none("nothing was cancelled that nobody asked to cancel",
+                (request for request in world.requests.values()
+                 if (request["cancelled"] or CANCELLED in request["faults"]) and request["requestId"] not in asked))
+
+
+def instant(text):
+    """The seconds since 1970 of an instant as the API writes it; no instant is never."""
+    return datetime.fromisoformat(text).timestamp() if text else float("inf")
+
+
 def changes(history):
-    """The entries of a history that changed something on behalf of a request."""
-    return [entry for entry in history if entry.get("requestId") and entry["from"] != entry["to"]]
+    """The entries of a history that are outcomes: what a request changed, for certain."""
+    return [entry for entry in history if entry.get("requestId") and not entry["inDoubt"]]
 
 
 def check_profiles(report, world, fleet):
@@ -214,6 +236,7 @@ def check_profiles(report, world, fleet):
     report.none("every imported profile is there, and no other",
                 sorted(set(fleet) ^ set(world.profiles)))
     gaps, ends, untouched, doubts = [], [], [], []
+    doubtful = {sub["iccid"] for _, sub in world.each_subrequest() if sub.get("fault", {}).get("code") == CANCELLED}
     for iccid, profile in world.profiles.items():
         before = fleet.get(iccid)
         if before is None:
@@ -228,12 +251,12 @@ def check_profiles(report, world, fleet):
                 (before.eid, before.network, before.role, before.profile_status) \
                 or (profile["state"] == SUSPEND) != ("suspendedBy" in profile):
             untouched.append(f"{profile}, imported {before}")
-        if profile["inDoubt"]:
+        if profile["inDoubt"] and iccid not in doubtful:
             doubts.append(iccid)
     report.none("every history goes from → to without a gap, from the imported state", gaps)
     report.none("every profile's state is where its history ends", ends)
     report.none("nothing else of a profile changed; a reason of suspension exactly while suspended", untouched)
-    report.none("no profile is in doubt", doubts)
+    report.none("no profile is in doubt but by a cancellation", doubts)
 
 
 def check_order(report, world, fleet, by_request):
@@ -256,8 +279,11 @@ def check_order(report, world, fleet, by_request):
             unrecorded.append(f"{iccid}: successes {sorted(succeeded)}, history {sorted(entries)}")
             continue
         actions = {request["requestId"]: request["action"] for request, _ in ends}
-        illegal += [f"{iccid}: {entry}" for entry in history
-                    if LEAVES[actions[entry["requestId"]]] != (entry["from"], entry["to"])]
+        doubted = any(entry["inDoubt"] for entry in world.histories.get(iccid, ()))
+        for entry in history:
+            leaves, becomes = LEAVES[actions[entry["requestId"]]]
+            if entry["to"] != becomes or entry["from"] != leaves and not (doubted and entry["from"] == becomes):
+                illegal.append(f"{iccid}: {entry}")
         turns = [by_request.get(entry["requestId"]) for entry in history]
         disordered += [f"{iccid}: {later} took effect before {earlier}, whose 200 had left"
                        for at, later in enumerate(turns) for earlier in turns[at + 1:]
@@ -277,6 +303,8 @@ def check_order(report, world, fleet, by_request):
 
 def fault_is_right(code, request, profile, states, turns, asked):
     """Whether `code` is what the contract says at some turn: after the first n changes of the profile."""
+    if code == CANCELLED:
+        return request["cancelled"]
     if profile is None or profile.account != request["account"]:
         return code in (NOT_FOUND, "INPUT_INVALID.Device.Account.Invalid")
     plan = request.get("servicePlan")
@@ -328,7 +356,7 @@ def check_callbacks(report, world, fleet, kills):
             miscounted.append(f"{key}: {[(received.at, received.status, count_of(body)) for received, body in sends]}")
         for (one, one_body), (other, other_body) in zip(sends, sends[1:]):
             if count_of(one_body) == count_of(other_body) and \
-                    not any(one.at - KILL_SLACK <= kill <= other.at for kill in kills):
+                    not any(one.at - KILL_SLACK <= kill <= min(other.at, one.at + MARKED_WITHIN) for kill in kills):
                 repeated.append(f"{key}: count {count_of(one_body)} at {one.at:.3f} and {other.at:.3f}")
     report.none("every subrequest has one callback in the list", unlisted)
     report.none("every outcome was told", silent)
@@ -336,7 +364,7 @@ def check_callbacks(report, world, fleet, kills):
     report.none("every callback says what its subrequest says", lying)
     report.none("all sends of a callback are the same bytes but for callbackCount", unequal)
     report.none("callbackCount goes from 1 upwards, to the threshold at most, and not past an acknowledgement", miscounted)
-    report.none("a callback is sent twice under one callbackCount only if the server died in between", repeated)
+    report.none("a callback is sent twice under one callbackCount only if the server died just then", repeated)
 
 
 def count_of(body):

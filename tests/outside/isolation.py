@@ -3,9 +3,11 @@
 
 1. Ten accounts resume at once. One has a listener where nothing listens, one a listener that never
    answers; the other eight must be told about as fast as in a round without those two.
-2. One account has 100,000 profiles waiting, another one profile: the single one is told within two
+2. A hundred accounts have listeners that never answer, more than there are connections; another one with a
+   good listener must be told within two seconds all the same.
+3. One account has 100,000 profiles waiting, another one profile: the single one is told within two
    seconds, while the other still waits.
-3. One request of 10,000 profiles: one callback for each ICCID, and whenever the request is looked at,
+4. One request of 10,000 profiles: one callback for each ICCID, and whenever the request is looked at,
    waiting, succeeded and failed add up to 10,000.
 """
 
@@ -21,6 +23,7 @@ from server import OWN, NoAnswer, Server, apply_text, argument, arguments_of, fl
 
 SICK = ("dead", "hanging")
 HEALTHY = 8
+SICK_PROFILES = 16  # of each account with a hanging listener: enough for all the connections it may have
 FACTOR, SLACK = 2.0, 1.0  # a healthy account may take this much longer, and so many seconds, beside sick ones
 ROUND_WITHIN = 60.0
 SINGLE_WITHIN = 2.0
@@ -35,6 +38,7 @@ def account(number):
 def proof(report, arguments):
     dice = random.Random(arguments.seed)
     sick_listeners(report, arguments, dice)
+    many_sick_listeners(report, arguments)
     single_beside_crowd(report, arguments, dice)
     exactly_once(report, arguments, dice)
 
@@ -104,7 +108,32 @@ def iccid_of(received):
     return json.loads(received.body)["deviceIds"][-1]["id"]
 
 
-# 2. A crowd and a single one
+# 2. More sick listeners than connections
+
+def many_sick_listeners(report, arguments):
+    sick, healthy = [account(100 + number) for number in range(arguments.sick)], account(99)
+    with scratch(report, "sick") as folder, Listener(folder / "callbacks.log") as listener, Server(folder, arguments.binary) as server:
+        server.apply(apply_text({name: listener.url("/hang") for name in sick} | {healthy: listener.url("/ok")}))
+        fleets = {name: fleet(name, SICK_PROFILES, first=at * SICK_PROFILES) for at, name in enumerate(sick)}
+        mine = fleet(healthy, 5, first=arguments.sick * SICK_PROFILES)
+        server.import_fleet([one for profiles in fleets.values() for one in profiles] + mine)
+        server.start()
+        client = server.client()
+        answers = [client.resume(name, [one.iccid for one in profiles]) for name, profiles in fleets.items()]
+        report.none("all are accepted", (answer for answer in answers if answer.status != 200))
+        took = []
+        for profile in mine:
+            sent, before = time.time(), sum(received.path == "/ok" for received in listener.received())
+            client.resume(healthy, [profile.iccid])
+            while time.time() < sent + ROUND_WITHIN and sum(received.path == "/ok" for received in listener.received()) == before:
+                time.sleep(0.02)
+            took.append(time.time() - sent)
+        report.say(f"beside {arguments.sick} hanging listeners one is told after {', '.join(f'{seconds:.2f}' for seconds in took)} s")
+        report.none("a healthy account is told within two seconds beside more sick ones than there are connections",
+                    (f"{seconds:.2f} s" for seconds in took if seconds > SINGLE_WITHIN))
+
+
+# 3. A crowd and a single one
 
 def single_beside_crowd(report, arguments, dice):
     crowd, single = account(50), account(51)
@@ -142,7 +171,7 @@ def single_beside_crowd(report, arguments, dice):
         report.equal("the crowd's sums", sums, [min(BULK, len(iccids))] * len(answers))
 
 
-# 3. Exactly once
+# 4. Exactly once
 
 def exactly_once(report, arguments, dice):
     name = account(60)
@@ -215,6 +244,7 @@ class EventsReader(threading.Thread):
 def main():
     arguments = arguments_of(
         __doc__, argument("--profiles", type=int, default=500, help="of each of the ten accounts (default: 500)"),
+        argument("--sick", type=int, default=100, help="accounts with hanging listeners (default: 100)"),
         argument("--crowd", type=int, default=CROWD, help=f"waiting profiles of the large account (default: {CROWD})"),
         argument("--latency", default="200ms", help="of the carriers under the crowd (default: 200ms)"))
     run_proof(Report(), proof, arguments)

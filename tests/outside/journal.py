@@ -7,6 +7,8 @@ one with its answer or with the fact that none came:
     {"answered": 7, "at": …, "status": 200, "requestId"?: …, "message"?: …}
     {"unanswered": 7, "at": …, "why": …}
     {"saw": {"requestId": …, "number": …, "state": …, "fault"?: …}}      an outcome the server told of
+    {"cancelling": requestId, "at": …}                                    and, when that was answered,
+    {"cancelled": requestId, "at": …, "status": …}
     {"killed": …}                                                         an instant
 
 `refused` marks a request that must be refused; its ICCIDs are markers that no other request names.
@@ -16,7 +18,7 @@ import json
 import threading
 import time
 
-from server import NoAnswer
+from server import OWN, NoAnswer
 
 MAYBE_ACCEPTED = "may have been accepted"
 
@@ -62,6 +64,13 @@ class Journal:
             outcome["fault"] = subrequest["fault"]["code"]
         self.write({"saw": outcome})
 
+    def cancel(self, client, request_id):
+        """Cancels a request and journals it."""
+        self.write({"cancelling": request_id, "at": time.time()})
+        answer = client.call("POST", f"{OWN}/requests/{request_id}/cancel")
+        self.write({"cancelled": request_id, "at": time.time(), "status": answer.status})
+        return answer
+
     def killed(self):
         self.write({"killed": time.time()})
 
@@ -100,8 +109,8 @@ class Sent:
 
 
 def read_journal(path):
-    """`(sent, saw, kills)` of a journal."""
-    sent, saw, kills = {}, [], []
+    """`(sent, saw, kills, cancels)` of a journal; a cancel is (requestId, when it was sent, status or None)."""
+    sent, saw, kills, cancels = {}, [], [], []
     with open(path) as file:
         for line in file:
             entry = json.loads(line)
@@ -113,6 +122,11 @@ def read_journal(path):
                 one.request_id, one.message = entry.get("requestId"), entry.get("message", "")
             elif "saw" in entry:
                 saw.append(entry["saw"])
+            elif "cancelling" in entry:
+                cancels.append((entry["cancelling"], entry["at"], None))
+            elif "cancelled" in entry:
+                sent_at = next(at for request_id, at, _ in reversed(cancels) if request_id == entry["cancelled"])
+                cancels.append((entry["cancelled"], sent_at, entry["status"]))
             elif "killed" in entry:
                 kills.append(entry["killed"])
-    return list(sent.values()), saw, kills
+    return list(sent.values()), saw, kills, cancels

@@ -10,6 +10,7 @@ The first part of the path decides how a POST is answered:
 
     /flaky/…    503 to the first attempt of about 3 % of the callbacks, 200 to all others
     /refuse/…   503
+    /status/N/… the status N
     /hang/…     never answered (logged with status 0)
     anything else: 200
 
@@ -36,7 +37,7 @@ CLOSE = re.compile(rb"\r\nconnection:[ \t]*close[ \t]*\r\n", re.IGNORECASE)
 COUNT = re.compile(rb'("callbackCount":\s*)(\d+)')
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+OTHER = b"HTTP/1.1 %d Whatever\r\nContent-Length: 0\r\nLocation: /ok/redirected\r\n\r\n"
 BAD = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 Received = namedtuple("Received", "at status path body")
@@ -49,6 +50,8 @@ def status_for(path, body):
         count = COUNT.search(body)
         first = count is not None and count.group(2) == b"1"
         return 503 if first and zlib.crc32(body) % 1000 < FLAKY_PER_MILLE else 200
+    if kind == b"status":
+        return int(path.split(b"/", 3)[2])
     return {b"refuse": 503, b"hang": 0}.get(kind, 200)
 
 
@@ -90,7 +93,7 @@ class Connection(asyncio.Protocol):
             status = status_for(path, body) if parts[0] == b"POST" else 400
             lines.append(b"%.6f %d %b %d %b\n" % (now, status, path, len(body), body))
             if status:
-                answers.append(OK if status == 200 else UNAVAILABLE if status == 503 else BAD)
+                answers.append(OK if status == 200 else OTHER % status)
             close = CLOSE.search(head) is not None
             at = body_end
         self.buffer = buffer[at:]

@@ -30,7 +30,11 @@ MARKER = "8999900{:013d}"  # profiles that nothing but refused requests names
 NESTED = 100_000
 HUGE = 50 * 1024 * 1024
 QUIET_FOR = 1.0  # seconds in which no callback of a refused request arrives
-LOCKED_FOR = 3.0
+LOCKED_FOR = 3.0  # shorter than the server waits for a lock
+LOCKED_OUT_FOR = 7.0  # longer
+CONNECTIONS = 20
+IDLE, TOKEN_LIFE = 2.0, 6.0  # of sessions and tokens that are to end
+WAITING_MAX = 5  # of the account whose backlog is to be full
 
 GATEWAY, ESIM, OTHER_FAMILY, OAUTH = "gateway", "eSIM", "session and callbacks", "OAuth"
 
@@ -113,9 +117,13 @@ def proof(report, arguments):
         report.equal("no callback arrived", after[2], before[2])
         report.none("no answer was a 5xx", sorted(status for status in table.statuses if status >= 500))
         report.check("the server is alive", at.server.alive(), at.server.last_log())
+        connections(table)
         refusals_keep_no_key(report, at)
         locked_store(table)
         lock_out(table)
+    ended_tokens(report, arguments)
+    backlog(report, arguments)
+    full_disk(report, arguments)
 
 
 def accepted_once(report, at):
@@ -157,7 +165,7 @@ def tokens(table):
             ("no Authorization", None, "900902"), ("Basic instead of Bearer", basic(KEY, SECRET), "900902"),
             ("an empty Authorization", "", "900902"), ("a made-up bearer", "Bearer " + "0" * 32, "900901"),
             ("an empty bearer", "Bearer ", ("900901", "900902")), ("half a bearer", f"Bearer {token[:16]}", "900901"),
-            ("a bearer and more", f"Bearer {token}{token}", "900901"), ("a bearer in other case", f"Bearer {token.swapcase()}", "900901"),
+            ("a bearer and more", f"Bearer {token}{token}", "900901"),
             ("the session as bearer", f"Bearer {session}", "900901")):
         table.refused(name, 401, code, table.body(), {"Authorization": value}, family=GATEWAY)
     answer = table.call("POST", RESUME, table.body(), {"Authorization": "Bearer " + "a" * 60_000})
@@ -484,6 +492,38 @@ def huge(table):
 
 # After the comparison: what may leave a trace
 
+def connections(table):
+    """A refusal that does not need the body still reads it, or says that the connection closes: a client that
+    goes on writing would else lose the answer, and the next call on its connection."""
+    one, many = action_body(ACCOUNT, [next(table.markers)]), action_body(ACCOUNT, [next(table.markers) for _ in range(10_000)])
+    dead = {"VZ-M2M-Token": str(uuid.uuid4())}
+    for name, path, body, headers, status in (
+            ("a dead session", RESUME, one, dead, 401), ("no bearer", RESUME, one, {"Authorization": None}, 401),
+            ("an unknown path", RESUME + "x", one, {}, 404), ("a wrong method", f"{OWN}/requests", one, {}, 405),
+            ("another content type", RESUME, one, {"Content-Type": "text/plain"}, 415),
+            ("a dead session under 10,000 profiles", RESUME, many, dead, 401),
+            ("no bearer over 10,000 profiles", RESUME, many, {"Authorization": None}, 401)):
+        lost, broken = [], []
+        for _ in range(CONNECTIONS):
+            client = table.at.client.twin()
+            try:
+                answer = client.call("POST", path, body, headers)
+            except NoAnswer as error:
+                lost.append(error)
+                continue
+            if answer.status != status:
+                lost.append((answer.status, answer.raw[:200]))
+            if client.connection is None:  # the server said that it closes
+                continue
+            try:
+                client.call("GET", "/healthz")
+            except NoAnswer as error:
+                broken.append(error)
+            client.close()
+        table.report.none(f"{name}: each of {CONNECTIONS} callers sees the {status}", lost)
+        table.report.none(f"{name}: a connection that stays open takes the next call", broken)
+
+
 def refusals_keep_no_key(report, at):
     key = str(uuid.uuid4())
     iccids = at.iccids(1)
@@ -495,29 +535,35 @@ def refusals_keep_no_key(report, at):
 
 def locked_store(table):
     """Somebody else holds the database's write lock: a request waits, or is answered 503, and is whole either way."""
-    iccids = table.at.iccids(1)
-    key = str(uuid.uuid4())
-    lock = sqlite3.connect(table.at.server.store / "reveille.db", isolation_level=None, check_same_thread=False)
-    try:
-        lock.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError:
-        lock.close()
-        table.report.check("the store could be locked from outside", False)
-        return
-    release = threading.Timer(LOCKED_FOR, lambda: (lock.rollback(), lock.close()))
-    release.start()
-    started = time.monotonic()
-    answer = table.at.client.resume(ACCOUNT, iccids, key)
-    waited = time.monotonic() - started
-    release.join()
-    if answer.status == 200:
-        table.report.check("a request to a locked store waits for the lock", waited >= LOCKED_FOR - 1, f"{waited:.1f} s")
-    else:
-        table.answer_is("a request to a locked store", answer, 503, "REQUEST_FAILED.UnexpectedError", ESIM)
-    again = table.at.client.resume(ACCOUNT, iccids, key)
-    table.report.check("repeated with its key, it is accepted once", again.status == 200 and
-                       answer.request_id in (None, again.request_id), again.status, again.raw[:300])
-    table.report.equal("… and performed once", len(table.at.told(again.request_id, 1)), 1)
+    for seconds in (LOCKED_FOR, LOCKED_OUT_FOR):
+        iccids = table.at.iccids(1)
+        key = str(uuid.uuid4())
+        lock = sqlite3.connect(table.at.server.store / "reveille.db", isolation_level=None, check_same_thread=False)
+        try:
+            lock.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            lock.close()
+            table.report.check("the store could be locked from outside", False)
+            return
+        release = threading.Timer(seconds, lambda: (lock.rollback(), lock.close()))
+        release.start()
+        started = time.monotonic()
+        answer = table.at.client.resume(ACCOUNT, iccids, key)
+        waited = time.monotonic() - started
+        reading = table.at.client.call("GET", f"{OWN}/requests?account={ACCOUNT}").status
+        release.join()
+        if answer.status == 200:
+            table.report.check(f"a store locked for {seconds} s: a request waits for the lock", waited >= seconds - 1, f"{waited:.1f} s")
+        else:
+            table.answer_is(f"a store locked for {seconds} s", answer, 503, "REQUEST_FAILED.UnexpectedError", ESIM)
+        table.report.equal("… reading goes on", reading, 200)
+        again = table.at.client.resume(ACCOUNT, iccids, key)
+        table.report.check("… repeated with its key, it is accepted once", again.status == 200 and
+                           answer.request_id in (None, again.request_id), again.status, again.raw[:300])
+        table.report.equal("… and performed once", len(table.at.told(again.request_id, 1)), 1)
+        mine = [request for request in table.at.client.requests(ACCOUNT)
+                if [sub["iccid"] for sub in table.at.client.subrequests(request["requestId"])] == iccids]
+        table.report.equal("… and there is one request of it", len(mine), 1)
 
 
 def lock_out(table):
@@ -530,10 +576,87 @@ def lock_out(table):
     table.report.check("five wrong passwords are refused, with a code", all(
         answer.status in (400, 401, 403) and (answer.json or {}).get("errorCode", "").startswith("UnifiedWebService.")
         for answer in wrong), *[(answer.status, answer.raw) for answer in wrong])
-    locked = login(PASSWORD)
+    locked, wrong_again = login(PASSWORD), login("wrong again")
     table.report.check("then the right one is refused too", locked.status in (400, 401, 403), locked.status, locked.raw)
+    table.report.equal("… with the same answer as a wrong one, so that nobody learns it by trying on",
+                       (locked.status, locked.raw), (wrong_again.status, wrong_again.raw))
     nobody = table.call("POST", LOGIN, {"username": "nobody at all", "password": "x"}, {"VZ-M2M-Token": None})
     table.report.equal("an unknown user gets the answer of a wrong password", (nobody.status, nobody.raw), (wrong[0].status, wrong[0].raw))
+
+
+# Rows 3, 6 and 7: what ends by itself, and what is full
+
+def ended_tokens(report, arguments):
+    """Sessions end after a time without use, tokens after a time; both say so, also after a restart."""
+    with scene(report, arguments.binary, "ended", profiles=4,
+               more=f'[sessions]\nidle = "{IDLE:.0f}s"\ntoken_life = "{TOKEN_LIFE:.0f}s"\n') as at:
+        table = Table(report, at)
+        expired = "REQUEST_FAILED.SessionToken.Expired"
+        at.client.login()
+        used_for = time.monotonic() + 1.5 * IDLE
+        uses = []
+        while time.monotonic() < used_for:  # each use makes it last longer
+            uses.append(at.client.call("GET", LISTENERS).status)
+            time.sleep(IDLE / 5)
+        report.equal("a session that is used does not expire", set(uses), {200})
+        time.sleep(1.2 * IDLE)
+        for turn in ("", ", after a restart"):
+            at.client.token = at.client.fetch_token()
+            table.refused(f"an expired session{turn}", 401, expired, table.body())
+            table.refused(f"an expired session{turn}, listing listeners", 401, expired, method="GET", path=LISTENERS, family=OTHER_FAMILY)
+            table.refused(f"an expired session{turn}, on the server's own surface", 401, expired, method="GET",
+                          path=f"{OWN}/requests?account={ACCOUNT}")
+            table.refused(f"an expired session{turn} before another content type", 401, expired, b"x", {"Content-Type": "text/plain"})
+            table.refused(f"an expired session{turn}, logging out", 401, expired, path="/api/m2m/v1/session/logout", family=OTHER_FAMILY)
+            if not turn:
+                at.server.stop()
+                at.server.start()
+        at.client.login()
+        first, began = at.client.token, time.monotonic()
+        report.equal("after a new login all is well", at.client.call("GET", LISTENERS).status, 200)
+        report.equal("a token that lives is given again", at.client.fetch_token(), first)
+        while time.monotonic() < began + 1.1 * TOKEN_LIFE:
+            at.client.call("GET", LISTENERS)
+            time.sleep(IDLE / 5)
+        table.refused("an expired bearer", 401, "900901", table.body(), family=GATEWAY)
+        at.client.token = at.client.fetch_token()
+        report.check("the next token is another one", at.client.token != first)
+        table.refused("the expired bearer, when there is a new one", 401, "900901", table.body(),
+                      {"Authorization": f"Bearer {first}"}, family=GATEWAY)
+        report.equal("no request was made", at.client.login().requests(ACCOUNT), [])
+
+
+def backlog(report, arguments):
+    """More than an account may have waiting is refused with 429, keeps nothing, and is accepted when there is room."""
+    with scene(report, arguments.binary, "backlog", profiles=2 * WAITING_MAX, operator=True,
+               more=f"[limits]\nwaiting_per_account = {WAITING_MAX}\n") as at:
+        table = Table(report, at)
+        for network in ("verizon-us", "global"):
+            at.client.call("POST", f"{OWN}/carriers/{network}/hold")
+        too_many = "REQUEST_FAILED.TooManyRequests"
+        iccids, more = at.iccids(WAITING_MAX), at.iccids(2)
+        key = str(uuid.uuid4())
+        table.refused("more at once than may wait", 429, too_many, action_body(ACCOUNT, iccids + more))
+        full = at.client.resume(ACCOUNT, iccids)
+        report.equal("as many as may wait are accepted", full.status, 200)
+        table.refused("one more than may wait", 429, too_many, action_body(ACCOUNT, more), {"Idempotency-Key": key})
+        table.refused("an unknown account when another's backlog is full", 403, "REQUEST_FAILED.AccountName", table.body(accountName=UNKNOWN_ACCOUNT))
+        report.equal("only what was accepted is there", [one["requestId"] for one in at.client.requests(ACCOUNT)], [full.request_id])
+        for network in ("verizon-us", "global"):
+            at.client.call("POST", f"{OWN}/carriers/{network}/release")
+        at.client.wait_ended(ACCOUNT, 15)
+        again = at.client.resume(ACCOUNT, more, key)
+        report.equal("with room again, the same key is accepted", again.status, 200)
+        at.client.wait_ended(ACCOUNT, 15)
+        report.equal("all of it is told", len(at.listener.received()), WAITING_MAX + len(more))
+
+
+def full_disk(report, arguments):
+    """With less room on the disk than must stay free nothing is accepted, and all that only reads goes on."""
+    with scene(report, arguments.binary, "disk", profiles=4, before="", more=f"[limits]\ndisk_free_bytes_min = {1 << 60}\n") as at:
+        table = Table(report, at)
+        table.refused("a request when the disk is nearly full", 503, "REQUEST_FAILED.UnexpectedError", action_body(ACCOUNT, at.iccids(2)))
+        report.equal("… reading goes on", (at.client.requests(ACCOUNT), at.client.call("GET", LISTENERS).status), ([], 200))
 
 
 def main():

@@ -12,7 +12,7 @@ TOLD_WITHIN = 15.0
 
 class Scene:
     def __init__(self, folder, binary, profiles=40, active=2, accounts=None, registered=True, users=None,
-                 clients=None, **options):
+                 clients=None, operator=False, listener_path="/ok", **options):
         """`registered`: whether the accounts' listeners are registered already."""
         self.accounts = accounts or [ACCOUNT]
         self.folder = folder
@@ -21,8 +21,8 @@ class Scene:
         self.suspended = fleet(ACCOUNT, profiles)
         self.fleet = self.suspended[:]
         self.active = fleet(ACCOUNT, active, first=profiles, state="ACTIVE")
-        url = self.listener.url("/ok") if registered else None
-        self.server.apply(apply_text({account: url for account in self.accounts}, users, clients=clients))
+        url = self.listener.url(listener_path) if registered else None
+        self.server.apply(apply_text({account: url for account in self.accounts}, users, operator, clients))
         self.server.import_fleet(self.suspended + self.active)
         self.server.start()
         self.client = self.server.client()
@@ -30,7 +30,8 @@ class Scene:
     def iccids(self, count, network=None):
         """Suspended profiles that were not handed out before."""
         taken = [one for one in self.suspended if network in (None, one.network)][:count]
-        self.suspended = [one for one in self.suspended if one not in taken]
+        gone = {one.iccid for one in taken}
+        self.suspended = [one for one in self.suspended if one.iccid not in gone]
         assert len(taken) == count, "the fleet is too small for this proof"
         return [one.iccid for one in taken]
 
@@ -46,6 +47,22 @@ class Scene:
             if len(told) >= count or time.monotonic() > deadline:
                 return told
             time.sleep(0.05)
+
+    def ended(self, request_id, within=TOLD_WITHIN):
+        """The request, when it and its callbacks have ended or time is up."""
+        deadline = time.monotonic() + within
+        while True:
+            request = self.client.request(request_id)
+            if request["state"] == "ended" and not request["callbacks"]["waiting"] or time.monotonic() > deadline:
+                return request
+            time.sleep(0.05)
+
+    def restart(self, kill=False):
+        """Stops the server, or kills it, starts it again, and logs in anew; the exit code of the stop."""
+        code = self.server.kill() if kill else self.server.stop()
+        self.server.start()
+        self.client = self.server.client()
+        return code
 
     def close(self):
         self.server.kill()

@@ -129,8 +129,8 @@ class Server:
     """One store in one folder, and the process that serves it."""
 
     def __init__(self, folder, binary=None, latency="5ms", retry_after=("1s", "1s", "1s"), carrier="",
-                 more="", environment=None):
-        """`carrier` is added to each carrier's section, `more` to the end of the configuration."""
+                 before="", more="", environment=None):
+        """`carrier` is added to each carrier's section, `before` and `more` to begin and end of the configuration."""
         self.folder = Path(folder)
         self.store = self.folder / "store"
         self.store.mkdir(parents=True, exist_ok=True)
@@ -144,14 +144,24 @@ class Server:
         sections = "".join(f'[carriers.{network}]\nkind = "simulated"\nlatency = "{latency}"\n{carrier}\n'
                            for network in ("verizon-us", "global"))
         self.config.write_text(
-            f'listen = "127.0.0.1:{self.port}"\n'
+            f'{before}listen = "127.0.0.1:{self.port}"\n'
             f'database = "sqlite:{self.store / "reveille.db"}"\n'
             f"[callbacks]\nretry_after = {json.dumps(list(retry_after))}\n{sections}{more}")
 
+    def run(self, *arguments, environment=None):
+        """Runs one of the binary's other commands to its end, whatever that is."""
+        return subprocess.run([self.binary, *arguments], timeout=120, stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, env=self.environment | (environment or {}), cwd=self.folder)
+
+    def customer(self, *arguments, **changes):
+        """Runs a command that talks HTTP to the server, as the default user."""
+        access = {"server": f"http://127.0.0.1:{self.port}", "account": ACCOUNT, "key": KEY, "secret": SECRET,
+                  "username": USER, "password": PASSWORD} | changes
+        return self.run(*arguments, environment={f"REVEILLE_{name.upper()}": value for name, value in access.items()})
+
     def command(self, *arguments):
-        """Runs one of the binary's other commands to its end; returns what it printed."""
-        done = subprocess.run([self.binary, *arguments, "--config", str(self.config)], timeout=120,
-                              capture_output=True, text=True, env=self.environment)
+        """Runs one of the commands that work on the store; returns what it printed."""
+        done = self.run(*arguments, "--config", str(self.config))
         if done.returncode:
             raise RuntimeError(f"reveille {' '.join(arguments)} ended with {done.returncode}:\n"
                                f"{done.stdout}{done.stderr}")
@@ -201,12 +211,12 @@ class Server:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait(10)
 
-    def stop(self):
-        """SIGTERM, and after ten seconds kill -9; returns the exit code."""
+    def stop(self, within=15):
+        """SIGTERM, and kill -9 when that takes too long; returns the exit code."""
         if self.process and self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(10)
+                self.process.wait(within)
             except subprocess.TimeoutExpired:
                 self.kill()
         return self.process.returncode if self.process else None

@@ -18,15 +18,17 @@ from server import (ACCOUNT, ACTIONS, GLOBAL_PLAN, OWN, US_PLAN, NoAnswer, Serve
 BULK = 10_000  # profiles in one bulk request, the contract's limit
 ALREADY_ACTIVE = 300
 MARKERS = "8999900"  # ICCIDs that only refused requests name begin so
-NEXT_BULK_BELOW = 3_000  # waiting profiles of a bulk request at which the next one is sent
+NEXT_BULK_BELOW = 3_000  # waiting profiles at which the next bulk request is sent
 REPEATS_WAITING = 20  # of them wait, so that some are sent after a crash
+CANCELLED = 0.05  # of the looks at the requests cancel one
 SEEN_AT_ONCE = 200  # outcomes noted in the journal at one look
 ENDED_WITHIN = 60.0  # seconds after the last restart
 RETRIED_WITHIN = 30.0
 
 
 class Workload:
-    def __init__(self, folder, binary, seed, latency, environment=None, profiles=BULK, carrier=""):
+    def __init__(self, folder, binary, seed, latency, environment=None, profiles=BULK, carrier="",
+                 next_bulk_below=NEXT_BULK_BELOW):
         self.folder = folder
         self.random = random.Random(seed)
         self.listener = Listener(folder / "callbacks.log")
@@ -49,6 +51,7 @@ class Workload:
         self.threads = []
         self.deaths = self.deaths_during_work = 0
         self.suspends = False
+        self.next_bulk_below = next_bulk_below
 
     # The server's lives
 
@@ -92,6 +95,12 @@ class Workload:
         if lose:
             lose()
 
+    def rest(self):
+        """Stops the server with SIGTERM, whatever is under way; the exit code."""
+        code = self.server.stop()
+        self.up.clear()
+        return code
+
     def is_working(self):
         client = self.client.twin()
         try:
@@ -132,16 +141,16 @@ class Workload:
         return answer
 
     def send_bulks(self, client, dice):
-        """Resumes all and again, with a suspension of the Global ones in between, each when most of the last is done."""
+        """Resumes many and again, with a suspension of the Global ones in between, each when most of the last is done."""
         action, iccids = "profile_resume", [one.iccid for one in self.suspended]
         if self.latest_bulk is not None:
-            last_action, request_id = self.latest_bulk
-            if client.request(request_id)["waiting"] > NEXT_BULK_BELOW:
+            last_action, _ = self.latest_bulk
+            if sum(request["waiting"] for request in client.requests(ACCOUNT, "&state=running")) > self.next_bulk_below:
                 time.sleep(0.02)
                 return
             if self.suspends and last_action == "profile_resume":
                 action, iccids = "profile_suspend", [one.iccid for one in self.suspended if one.role == "LOCAL"]
-        dice.shuffle(iccids)
+        iccids = dice.sample(iccids, min(BULK, len(iccids)))
         key = str(uuid.UUID(int=dice.getrandbits(128)))
         while not self.over.is_set():
             if not self.up.wait(0.1):
@@ -221,7 +230,7 @@ class Workload:
         time.sleep(dice.uniform(0.02, 0.1))
 
     def look(self, client, dice):
-        """Notes outcomes that the server tells of: they may not change any more."""
+        """Notes outcomes that the server tells of: they may not change any more. Cancels a request now and then."""
         requests = client.get(f"{OWN}/requests?account={ACCOUNT}&limit=100")["requests"]
         if requests:
             request = dice.choice(requests)
@@ -230,6 +239,11 @@ class Workload:
             for subrequest in client.get(path)["subrequests"]:
                 if subrequest["state"] != "waiting":
                     self.journal.saw(request["requestId"], subrequest)
+        running = [request["requestId"] for request in requests if request["state"] == "running"]
+        if running and dice.random() < CANCELLED:
+            answer = self.journal.cancel(client, dice.choice(running))
+            if answer.status not in (200, 503):
+                self.errors.append(f"a cancellation was answered {answer.status}: {answer.raw[:200]!r}")
         time.sleep(0.1)
 
     # The end
@@ -256,8 +270,9 @@ class Workload:
             report.check("everything ended", False, error)
             requests = client.requests(ACCOUNT)
         profiles = sum(request["subrequests"] for request in requests)
-        report.say(f"{len(requests)} requests with {profiles} profiles, {count_lines(self.listener.log)} callbacks "
-                   f"received, {self.deaths} kills, {self.deaths_during_work} of them during work")
+        cancelled = sum(request["cancelled"] for request in requests)
+        report.say(f"{len(requests)} requests with {profiles} profiles, {cancelled} cancelled, {count_lines(self.listener.log)} "
+                   f"callbacks received, {self.deaths} kills, {self.deaths_during_work} of them during work")
         check(report, client, [ACCOUNT], self.journal_path, [self.listener.log], self.suspended + self.active)
 
     def close(self):
