@@ -66,6 +66,7 @@ pub(crate) fn status(refusal: &Refusal) -> StatusCode {
         Refusal::UnknownPath | Refusal::NotFound { .. } => StatusCode::NOT_FOUND,
         Refusal::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::MissingBearer
+        | Refusal::MissingClient
         | Refusal::InvalidBearer
         | Refusal::MissingSession
         | Refusal::InvalidSession

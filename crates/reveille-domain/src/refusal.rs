@@ -12,6 +12,8 @@ pub enum Refusal {
     WrongMethod,
     /// 2. No `Authorization`, or one that is not Bearer.
     MissingBearer,
+    /// 2. A token call without the Basic credentials of a client.
+    MissingClient,
     /// 3. A bearer token that is wrong, expired or revoked.
     InvalidBearer,
     /// 4. No session token.

@@ -115,6 +115,7 @@ macro_rules! each_part_of_store_conformance {
             a_declaration_applied_again_changes_nothing
             a_changed_listener_is_applied
             a_given_secret_rotates
+            a_rotated_secret_revokes_the_token
             a_declared_password_undoes_no_reset
             a_client_is_found_by_key_and_number
             a_token_is_the_same_within_its_hour

@@ -49,8 +49,8 @@ pub trait Directory: Send + Sync + 'static {
     /// Ends a session.
     async fn end_session(&self, token_digest: [u8; 32], at: Timestamp) -> Result<()>;
 
-    /// Gives a user another password.
-    async fn set_password(&self, user: &str, password_hash: String) -> Result<()>;
+    /// Gives a user another password; false where there is none of that name.
+    async fn set_password(&self, user: &str, password_hash: String) -> Result<bool>;
 
     /// Lets a locked user log in again; false where there is none of that name.
     async fn unlock(&self, user: &str) -> Result<bool>;
@@ -119,8 +119,8 @@ pub struct UserDeclaration {
     pub name: Box<str>,
     /// The hash of its initial password, taken only where the user is new.
     pub password_hash: String,
-    /// Whether it may do what operators do.
-    pub operator: bool,
+    /// Whether it may do what operators do; nothing leaves that as it is.
+    pub operator: Option<bool>,
     /// The accounts that it sees, besides those it sees already.
     pub accounts: Vec<AccountName>,
 }

@@ -35,7 +35,7 @@ impl Gateway {
             Refusal::UnknownPath | Refusal::WrongMethod => {
                 ("900906", "No matching resource found in the API for the given request")
             }
-            Refusal::MissingBearer => ("900902", "Missing Credentials"),
+            Refusal::MissingBearer | Refusal::MissingClient => ("900902", "Missing Credentials"),
             Refusal::InvalidBearer => ("900901", "Invalid Credentials"),
             _ => return None,
         };
@@ -48,7 +48,7 @@ pub fn code(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::UnknownPath | Refusal::NotFound { .. } => "REQUEST_FAILED.NotFound",
         Refusal::WrongMethod => "REQUEST_FAILED.MethodNotAllowed",
-        Refusal::MissingBearer => "REQUEST_FAILED.Authorization.Missing",
+        Refusal::MissingBearer | Refusal::MissingClient => "REQUEST_FAILED.Authorization.Missing",
         Refusal::InvalidBearer => "REQUEST_FAILED.Authorization.Invalid",
         Refusal::MissingSession => "REQUEST_FAILED.SessionToken.Format",
         Refusal::InvalidSession => "INPUT_INVALID.SessionToken.Invalid",
@@ -77,6 +77,9 @@ pub fn message(refusal: &Refusal) -> String {
         Refusal::UnknownPath => "No such resource. See /openapi.json for those that there are.".into(),
         Refusal::WrongMethod => "This resource exists, but not with this method; the Allow header names those that it takes.".into(),
         Refusal::MissingBearer => "Send Authorization: Bearer with a token from /api/ts/v1/oauth2/token.".into(),
+        Refusal::MissingClient => {
+            "Send Authorization: Basic with the client's key and secret, key:secret in base64.".into()
+        }
         Refusal::InvalidBearer => "The bearer token is wrong, expired or revoked. Get a new one from /api/ts/v1/oauth2/token.".into(),
         Refusal::MissingSession => "Send VZ-M2M-Token with a session token from /api/m2m/v1/session/login.".into(),
         Refusal::InvalidSession => "The session token is of no live session of this client. Log in again.".into(),

@@ -60,8 +60,7 @@ struct User {
     password: Option<String>,
     #[serde(default)]
     accounts: Vec<String>,
-    #[serde(default)]
-    operator: bool,
+    operator: Option<bool>,
 }
 
 /// What a file declares, and the secrets that were made up for it.

@@ -140,7 +140,7 @@ fn parse_request(request: &str) -> Result<RequestId, Refusal> {
 pub(crate) struct CallbackWithAttempts {
     #[serde(flatten)]
     callback: Callback,
-    /// What its next attempt would send, without the listener's credentials; a callback body.
+    /// What it says, as its latest attempt sent it but without the listener's credentials.
     body: serde_json::Value,
     attempts: Vec<Attempt>,
 }

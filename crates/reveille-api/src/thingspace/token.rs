@@ -89,7 +89,7 @@ pub(crate) async fn revoke(
 
 /// The client whose key and secret are in the Basic credentials.
 async fn client(app: &App, headers: &HeaderMap) -> Result<Client, Response> {
-    let missing = || Refused::from(Refusal::MissingBearer).into_response();
+    let missing = || Refused::from(Refusal::MissingClient).into_response();
     let basic = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(missing)?;
     let (scheme, encoded) = basic.split_once(' ').ok_or_else(missing)?;
     if !scheme.eq_ignore_ascii_case("basic") {

@@ -38,7 +38,7 @@ fn client(key: &str, digest: u8, given: bool) -> ClientDeclaration {
 
 fn user(name: &str, password_hash: &str, accounts: &[u32]) -> UserDeclaration {
     let accounts = accounts.iter().map(|number| account(*number)).collect();
-    UserDeclaration { name: name.into(), password_hash: password_hash.into(), operator: false, accounts }
+    UserDeclaration { name: name.into(), password_hash: password_hash.into(), operator: None, accounts }
 }
 
 async fn declared(bench: &dyn Bench) -> House {
@@ -109,6 +109,17 @@ pub async fn a_given_secret_rotates(bench: &dyn Bench) {
     assert_eq!(secret(&house, "demo-key").await, [9; 32]);
 }
 
+/// Whoever had the former secret loses its token, too.
+pub async fn a_rotated_secret_revokes_the_token(bench: &dyn Bench) {
+    let house = declared(bench).await;
+    let number = house.client("demo-key").await.expect("read").expect("a client").number;
+    house.issue_token(number, at(10), at(0)).await.expect("issued");
+    let rotated = Declaration { clients: vec![client("demo-key", 9, true)], ..Declaration::default() };
+    applied(&house, rotated).await;
+    let client = house.client_numbered(number).await.expect("read").expect("a client");
+    assert_eq!(client.token_issued_at, None);
+}
+
 async fn secret(house: &House, key: &str) -> [u8; 32] {
     house.client(key).await.expect("read").expect("a client of that key").secret_digest
 }
@@ -118,7 +129,7 @@ pub async fn a_declared_password_undoes_no_reset(bench: &dyn Bench) {
     let house = declared(bench).await;
     house.set_password("demo", "reset".into()).await.expect("set");
     let users = vec![
-        UserDeclaration { operator: true, ..user("demo", "initial", &[2]) },
+        UserDeclaration { operator: Some(true), ..user("demo", "initial", &[2]) },
         user("another", "theirs", &[]),
     ];
     let answer = applied(&house, Declaration { users, ..Declaration::default() }).await;
@@ -127,10 +138,14 @@ pub async fn a_declared_password_undoes_no_reset(bench: &dyn Bench) {
     assert_eq!((&*demo.name, &*demo.password_hash), ("demo", "reset"));
     assert!(demo.operator && !demo.locked);
     assert_eq!(demo.accounts, [account(1), account(2)]);
+    applied(&house, Declaration { users: vec![user("demo", "initial", &[])], ..Declaration::default() })
+        .await;
+    let demo = house.user("demo").await.expect("read").expect("a user of that name");
+    assert!(demo.operator, "what is not declared stays");
     let another = house.user("another").await.expect("read").expect("a user of that name");
     assert!(!another.operator && another.accounts.is_empty());
     assert!(house.user("nobody").await.expect("read").is_none());
-    house.set_password("nobody", "x".into()).await.expect("answered");
+    assert!(!house.set_password("nobody", "x".into()).await.expect("answered"));
     assert!(house.user("nobody").await.expect("read").is_none());
 }
 

@@ -87,7 +87,7 @@ fn declaration() -> Declaration {
     let user = UserDeclaration {
         name: "demo".into(),
         password_hash: "initial".into(),
-        operator: true,
+        operator: Some(true),
         accounts: vec![account(1)],
     };
     Declaration {

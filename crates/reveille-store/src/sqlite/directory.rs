@@ -85,11 +85,11 @@ impl Directory for Sqlite {
         self.writer.write("end a session", 1, Urgency::Now, end).await
     }
 
-    async fn set_password(&self, user: &str, password_hash: String) -> Result<()> {
+    async fn set_password(&self, user: &str, password_hash: String) -> Result<bool> {
         let name = user.to_owned();
         let set = move |db: &Connection| {
             db.execute("UPDATE user SET password_hash = ? WHERE name = ?", params![password_hash, name])
-                .map(drop)
+                .map(|changed| changed == 1)
         };
         self.writer.write("set a password", 1, Urgency::Now, set).await
     }
@@ -197,7 +197,8 @@ fn apply_client(db: &Connection, client: &ClientDeclaration, applied: &mut Appli
     if db.prepare_cached(insert)?.execute(params![key, client.secret_digest])? == 1 {
         applied.clients_new.push(key.clone());
     } else if client.given {
-        let rotate = "UPDATE client SET secret_digest = ?1 WHERE key = ?2 AND secret_digest <> ?1";
+        let rotate =
+            "UPDATE client SET secret_digest = ?1, token_revoked = 1 WHERE key = ?2 AND secret_digest <> ?1";
         if db.prepare_cached(rotate)?.execute(params![client.secret_digest, key])? == 1 {
             applied.clients_rotated.push(key.clone());
         }
@@ -210,7 +211,7 @@ fn apply_user(db: &Connection, user: &UserDeclaration, applied: &mut Applied) ->
     if db.prepare_cached(insert)?.execute(params![user.name, user.password_hash])? == 1 {
         applied.users_new.push(user.name.clone());
     }
-    db.prepare_cached("UPDATE user SET operator = ? WHERE name = ?")?
+    db.prepare_cached("UPDATE user SET operator = coalesce(?, operator) WHERE name = ?")?
         .execute(params![user.operator, user.name])?;
     for account in &user.accounts {
         let insert = "INSERT OR IGNORE INTO user_account (user, account) VALUES (?, ?)";

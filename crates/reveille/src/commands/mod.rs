@@ -49,7 +49,7 @@ enum Command {
     Callbacks(callbacks::Arguments),
     /// List, hold and release carriers.
     Carriers(carriers::Arguments),
-    /// List and unlock users.
+    /// List and unlock users, and give them new passwords.
     Users(users::Arguments),
     /// Validate a configuration, and see whether its store and carriers can be used.
     Check(Configured),

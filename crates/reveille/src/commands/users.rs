@@ -2,8 +2,10 @@
 
 use super::{Configured, block_on};
 use crate::server::open_store;
+use crate::system::Dice;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
+use reveille_api::{hash_password, random_password};
 use reveille_store::Directory;
 use std::process::ExitCode;
 
@@ -17,6 +19,13 @@ pub(super) struct Arguments {
 enum Command {
     /// List users, and which are locked.
     List {
+        #[command(flatten)]
+        configured: Configured,
+    },
+    /// Give a user a new password, and print it: for whoever has lost theirs. It unlocks the user too.
+    Password {
+        /// The user's name.
+        name: String,
         #[command(flatten)]
         configured: Configured,
     },
@@ -36,6 +45,17 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
             for (name, locked) in block_on(async { Ok(store.users().await?) })? {
                 println!("{name}{}", if locked { "  locked" } else { "" });
             }
+        }
+        Command::Password { name, configured } => {
+            let store = open_store(&configured.read()?)?;
+            let dice = Dice::default();
+            let password = random_password(&dice);
+            let hash = hash_password(&password, &dice);
+            if !block_on(async { Ok(store.set_password(&name, hash).await? && store.unlock(&name).await?) })?
+            {
+                bail!("there is no user {name:?}; `reveille users list` shows those that there are");
+            }
+            println!("{name}: password {password} (shown this once)");
         }
         Command::Unlock { name, configured } => {
             let store = open_store(&configured.read()?)?;
