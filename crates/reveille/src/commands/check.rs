@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::server::{open_store, read_secrets};
 use crate::system::{Dice, SystemClock};
 use anyhow::{Context, Result};
-use reveille_domain::Clock;
+use reveille_domain::{Clock, Network};
 use reveille_store::Requests;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -35,11 +35,11 @@ pub(super) fn run(configured: &Configured) -> Result<ExitCode> {
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let engine = config.engine(&clock)?;
-    for (network, setup) in &engine.carriers {
-        println!("carrier        {}: {}", network.name(), setup.carrier.kind());
-    }
-    for network in config.unserved() {
-        println!("carrier        {}: none, so its profiles will fail", network.name());
+    for network in Network::ALL {
+        match engine.carriers.get(&network) {
+            Some(setup) => println!("carrier        {}: {}", network.name(), setup.carrier.kind()),
+            None => println!("carrier        {}: none, so its profiles will fail", network.name()),
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

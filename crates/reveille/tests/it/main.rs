@@ -1,0 +1,20 @@
+//! The promises of `ARCHITECTURE.md` on the whole program, in virtual time.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not know for tests")]
+
+mod accepting;
+mod app;
+mod bounding;
+mod caller;
+mod commands;
+mod ending;
+mod entering;
+mod fleet;
+mod folder;
+mod isolating;
+mod listener;
+mod ordering;
+mod real_time;
+mod showing;
+mod telling;
+mod tidy;
