@@ -31,8 +31,8 @@ FAILURE_MEMBERS = ["username", "password", "requestId", "deviceIds", "faultRespo
 PLANS = {"verizon-us": US_PLAN, "global": GLOBAL_PLAN}
 
 CLOCK_SLACK = 0.05  # seconds between what two processes call now
-MARKED_WITHIN = 3.0  # seconds within which the end of an attempt is recorded, however busy the machine
-KILL_SLACK = 0.5  # seconds by which the log may lag behind the kill that cut an attempt off
+MARKED_WITHIN = 10.0  # seconds within which the end of an attempt is recorded, however busy the machine
+KILL_SLACK = 1.0  # seconds by which the log may lag behind the kill that cut an attempt off
 DETAILED = 200  # callbacks whose attempts are read one by one
 
 

@@ -55,7 +55,7 @@ PAIRS_KILLED = 0.25  # of them have the server killed while they are answered
 PAIR_KILLED_AFTER = (0.0, 0.015)  # seconds after both were sent
 PAIR_PROFILES = (1, 1, 3, 500)
 OTHER_BODIES = 25  # pairs with one key and different bodies
-PAIR_WITHIN = 30.0
+PAIR_WITHIN = 90.0
 
 
 def proof(report, arguments):
@@ -63,7 +63,7 @@ def proof(report, arguments):
     if arguments.prove:
         prove(report, arguments, dice)
         return
-    runs, kills = (20, 400) if arguments.long else (arguments.runs, arguments.kills)
+    runs, kills = (16, 240) if arguments.long else (arguments.runs, arguments.kills)
     for number in range(runs):
         manner = MANNERS[number % len(MANNERS)]
         if arguments.carrier or arguments.latency:
@@ -132,13 +132,13 @@ class Hammered:
         answers = [None, None]
 
         def send(at):
-            barrier.wait(10)
+            barrier.wait(60)
             answers[at] = self.journal.act(self.clients[at], "profile_resume", ACCOUNT, bodies[at], key)
 
         threads = [threading.Thread(target=send, args=(at,)) for at in range(2)]
         for thread in threads:
             thread.start()
-        barrier.wait(10)
+        barrier.wait(60)
         if kill_after is not None:
             time.sleep(kill_after)
             self.die()
@@ -394,13 +394,13 @@ PLANTED = {
 def main():
     arguments = arguments_of(
         __doc__,
-        argument("--kills", type=int, default=24, help="in all runs together (default: 24)"),
+        argument("--kills", type=int, default=20, help="in all runs together (default: 20)"),
         argument("--runs", type=int, default=4, help="each with a fresh store (default: 4)"),
         argument("--profiles", type=int, default=PROFILES, help=f"suspended, in the fleet (default: {PROFILES})"),
         argument("--latency", default="", help="of the simulated carriers, instead of the four manners"),
         argument("--carrier", default="", help="one more line for the carriers' configuration, instead of the four manners"),
         argument("--prove", action="store_true", help="plant trouble; pass if all of it is found out"),
-        argument("--long", action="store_true", help="20 runs, 400 kills"))
+        argument("--long", action="store_true", help="16 runs, 240 kills"))
     run_proof(Report(), proof, arguments)
 
 

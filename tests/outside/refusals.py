@@ -132,7 +132,7 @@ def accepted_once(report, at):
     answer = at.client.resume(ACCOUNT, at.iccids(1), key)
     report.check("a good request is accepted, and told of",
                  answer.status == 200 and len(at.told(answer.request_id, 1)) == 1, answer)
-    at.client.wait_ended(ACCOUNT, 10)
+    at.client.wait_ended(ACCOUNT, 60)
     return key
 
 
@@ -611,6 +611,7 @@ def ended_tokens(report, arguments):
             if not turn:
                 at.server.stop()
                 at.server.start()
+                at.client.close()
         at.client.login()
         first, began = at.client.token, time.monotonic()
         report.equal("after a new login all is well", at.client.call("GET", LISTENERS).status, 200)
@@ -644,10 +645,10 @@ def backlog(report, arguments):
         report.equal("only what was accepted is there", [one["requestId"] for one in at.client.requests(ACCOUNT)], [full.request_id])
         for network in ("verizon-us", "global"):
             at.client.call("POST", f"{OWN}/carriers/{network}/release")
-        at.client.wait_ended(ACCOUNT, 15)
+        at.client.wait_ended(ACCOUNT, 60)
         again = at.client.resume(ACCOUNT, more, key)
         report.equal("with room again, the same key is accepted", again.status, 200)
-        at.client.wait_ended(ACCOUNT, 15)
+        at.client.wait_ended(ACCOUNT, 60)
         report.equal("all of it is told", len(at.listener.received()), WAITING_MAX + len(more))
 
 

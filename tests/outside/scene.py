@@ -7,7 +7,7 @@ import time
 from listener import Listener
 from server import ACCOUNT, Server, apply_text, fleet, scratch
 
-TOLD_WITHIN = 15.0
+TOLD_WITHIN = 60.0
 
 
 class Scene:

@@ -19,9 +19,9 @@ esac
 # environment NAME PACKAGE: prints the Python that has the package.
 environment() {
     if [ ! -e "$cache/$1/complete" ]; then
-        mkdir -p "$cache"
-        python3 -m venv --clear "$cache/$1" >&2
-        "$cache/$1/bin/pip" install --quiet --disable-pip-version-check "$2" >&2
+        mkdir -p "$cache" || return
+        python3 -m venv --clear "$cache/$1" >&2 || python3 -m virtualenv --quiet --clear "$cache/$1" >&2 || return
+        "$cache/$1/bin/python" -m pip install --quiet --no-input --disable-pip-version-check "$2" >&2 || return
         touch "$cache/$1/complete"
     fi
     echo "$cache/$1/bin/python"
@@ -36,7 +36,7 @@ failed=0
 proof() {
     echo "$1"
     shift
-    output=$(timeout 120 "$@" 2>&1) || true
+    output=$(timeout 300 "$@" 2>&1) || true
     printf '%s\n' "$output" | sed 's/^/    /'
     last=$(printf '%s\n' "$output" | tail -n 1)
     if [[ $last =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then

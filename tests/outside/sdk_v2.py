@@ -28,7 +28,7 @@ from report import Report
 from scene import scene
 from server import ACCOUNT, KEY, PASSWORD, SECRET, SERVICE, USER, arguments_of, run_proof
 
-ENDED_WITHIN = 20.0
+ENDED_WITHIN = 60.0
 
 
 def client_of(port, session=None, secret=SECRET, token=None):

@@ -17,7 +17,7 @@ from report import Report
 from scene import scene
 from server import ACCOUNT, KEY, PASSWORD, SECRET, SERVICE, USER, arguments_of, run_proof
 
-ENDED_WITHIN = 20.0
+ENDED_WITHIN = 60.0
 
 
 class FixedToken:

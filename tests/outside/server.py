@@ -39,8 +39,9 @@ USER, PASSWORD = "outside", "outside-password"
 ACTIONS = "/api/m2m/v1/devices/profile/actions/"
 OWN = "/api/reveille/v1"
 PAGE = 1000
-READY_WITHIN = 15.0  # seconds from the start to a 200 of /readyz, with recovery
-ANSWER_WITHIN = 30.0  # seconds for one answer
+READY_WITHIN = 60.0  # seconds from the start to a 200 of /readyz, with recovery
+ANSWER_WITHIN = 60.0  # seconds for one answer
+PORTS = 20_000, 32_000  # below those that Linux gives to outgoing connections
 PIPELINED = 64  # reads that are sent before the first answer is awaited
 
 
@@ -120,9 +121,14 @@ def apply_text(listeners, users=None, operator=False, clients=None):
 # The server
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody has, out of a range that the system gives to nobody by itself: while a server is dead, a
+    connection made elsewhere, or to the server itself, would else be given its port at times."""
+    dice = random.SystemRandom()
+    while True:
+        port = dice.randrange(*PORTS)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:
@@ -134,7 +140,7 @@ class Server:
         self.folder = Path(folder)
         self.store = self.folder / "store"
         self.store.mkdir(parents=True, exist_ok=True)
-        self.binary = str(binary or os.environ.get("REVEILLE_BINARY") or BINARY)
+        self.binary = os.path.abspath(binary or os.environ.get("REVEILLE_BINARY") or BINARY)
         self.environment = {name: value for name, value in os.environ.items()
                             if not name.startswith("REVEILLE_")} | (environment or {})
         self.port = free_port()
@@ -150,7 +156,7 @@ class Server:
 
     def run(self, *arguments, environment=None):
         """Runs one of the binary's other commands to its end, whatever that is."""
-        return subprocess.run([self.binary, *arguments], timeout=120, stdin=subprocess.DEVNULL, capture_output=True,
+        return subprocess.run([self.binary, *arguments], timeout=300, stdin=subprocess.DEVNULL, capture_output=True,
                               text=True, env=self.environment | (environment or {}), cwd=self.folder)
 
     def customer(self, *arguments, **changes):
@@ -192,7 +198,7 @@ class Server:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the server ended with {self.process.returncode}: {self.last_log()}")
             with contextlib.suppress(OSError, http.client.HTTPException):
-                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
                 try:
                     connection.request("GET", "/readyz")
                     if connection.getresponse().status == 200:
@@ -209,9 +215,9 @@ class Server:
         """kill -9."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(30)
 
-    def stop(self, within=15):
+    def stop(self, within=30):
         """SIGTERM, and kill -9 when that takes too long; returns the exit code."""
         if self.process and self.process.poll() is None:
             self.process.terminate()

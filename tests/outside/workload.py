@@ -22,8 +22,8 @@ NEXT_BULK_BELOW = 3_000  # waiting profiles at which the next bulk request is se
 REPEATS_WAITING = 20  # of them wait, so that some are sent after a crash
 CANCELLED = 0.05  # of the looks at the requests cancel one
 SEEN_AT_ONCE = 200  # outcomes noted in the journal at one look
-ENDED_WITHIN = 60.0  # seconds after the last restart
-RETRIED_WITHIN = 30.0
+ENDED_WITHIN = 180.0  # seconds after the last restart
+RETRIED_WITHIN = 90.0
 
 
 class Workload:
@@ -189,7 +189,7 @@ class Workload:
         time.sleep(dice.uniform(0, 0.03))
 
     def act_at_once(self, barrier, client, *what):
-        barrier.wait(5)
+        barrier.wait(60)
         self.act(client, *what)
 
     def some_iccid(self, dice):
@@ -252,7 +252,7 @@ class Workload:
         """Ends the sending, repeats what has no answer yet, waits for the last callback, and checks all."""
         self.over.set()
         for thread in self.threads:
-            thread.join(60)
+            thread.join(120)
         client = self.client.twin()
         deadline = time.monotonic() + RETRIED_WITHIN
         while self.repeats and time.monotonic() < deadline:

@@ -87,30 +87,43 @@ struct Use {
 }
 
 /// What was read, with when.
-struct Kept<K, V>(Mutex<HashMap<K, (Timestamp, V)>>);
+struct Kept<K, V>(Mutex<Rows<K, V>>);
+
+struct Rows<K, V> {
+    of: HashMap<K, (Timestamp, V)>,
+    /// Grows whenever something is to be read again: what was being read then is not kept.
+    generation: u64,
+}
 
 impl<K, V> Default for Kept<K, V> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self(Mutex::new(Rows { of: HashMap::new(), generation: 0 }))
     }
 }
 
 impl<K: Eq + Hash, V: Clone> Kept<K, V> {
-    fn get(&self, key: &K, now: Timestamp) -> Option<V> {
+    /// What is kept, or else the generation to give to `put` after reading.
+    fn get(&self, key: &K, now: Timestamp) -> Result<V, u64> {
         let kept = lock(&self.0);
-        kept.get(key).filter(|(at, _)| now.since(*at) < KEPT_FOR).map(|(_, value)| value.clone())
+        let fresh = kept.of.get(key).filter(|(at, _)| now.since(*at) < KEPT_FOR);
+        fresh.map(|(_, value)| value.clone()).ok_or(kept.generation)
     }
 
-    fn put(&self, key: K, value: V, now: Timestamp) {
+    fn put(&self, key: K, value: V, now: Timestamp, generation: u64) {
         let mut kept = lock(&self.0);
-        if kept.len() >= KEPT_MAX {
-            kept.clear();
+        if kept.generation != generation {
+            return;
         }
-        kept.insert(key, (now, value));
+        if kept.of.len() >= KEPT_MAX {
+            kept.of.clear();
+        }
+        kept.of.insert(key, (now, value));
     }
 
     fn forget(&self, key: &K) {
-        lock(&self.0).remove(key);
+        let mut kept = lock(&self.0);
+        kept.generation += 1;
+        kept.of.remove(key);
     }
 }
 
@@ -166,23 +179,25 @@ impl App {
 
     async fn client(&self, number: u32) -> Result<Option<Client>, Refusal> {
         let now = self.engine.clock().now();
-        if let Some(client) = self.auth.clients.get(&number, now) {
-            return Ok(client);
-        }
+        let generation = match self.auth.clients.get(&number, now) {
+            Ok(client) => return Ok(client),
+            Err(generation) => generation,
+        };
         let client =
             self.engine.store().client_numbered(number).await.map_err(|error| unavailable(&error))?;
-        self.auth.clients.put(number, client.clone(), now);
+        self.auth.clients.put(number, client.clone(), now, generation);
         Ok(client)
     }
 
     async fn session(&self, digest: [u8; 32]) -> Result<Option<Session>, Refusal> {
         let now = self.engine.clock().now();
-        if let Some(session) = self.auth.sessions.get(&digest, now) {
-            return Ok(session);
-        }
+        let generation = match self.auth.sessions.get(&digest, now) {
+            Ok(session) => return Ok(session),
+            Err(generation) => generation,
+        };
         let session = self.engine.store().session(digest).await.map_err(|error| unavailable(&error))?;
         if session.is_some() {
-            self.auth.sessions.put(digest, session.clone(), now); // what does not exist may be opened elsewhere
+            self.auth.sessions.put(digest, session.clone(), now, generation); // what does not exist may be opened elsewhere
         }
         Ok(session)
     }
@@ -190,11 +205,12 @@ impl App {
     async fn user(&self, name: &str) -> Result<Option<Arc<User>>, Refusal> {
         let now = self.engine.clock().now();
         let name: Box<str> = name.into();
-        if let Some(user) = self.auth.users.get(&name, now) {
-            return Ok(user);
-        }
+        let generation = match self.auth.users.get(&name, now) {
+            Ok(user) => return Ok(user),
+            Err(generation) => generation,
+        };
         let user = self.engine.store().user(&name).await.map_err(|error| unavailable(&error))?.map(Arc::new);
-        self.auth.users.put(name, user.clone(), now);
+        self.auth.users.put(name, user.clone(), now, generation);
         Ok(user)
     }
 

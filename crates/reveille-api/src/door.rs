@@ -60,6 +60,19 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
 }
 
 async fn read(request: Request, app: &App) -> Result<Bytes, Refusal> {
+    let announced_as_json = is_json(request.headers());
+    let bytes = read_whole(request, app).await?;
+    if !announced_as_json {
+        return Err(Refusal::NotJsonContent);
+    }
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(Refusal::EmptyBody);
+    }
+    Ok(bytes)
+}
+
+/// A whole body, within the limits on its size and its time.
+pub(crate) async fn read_whole(request: Request, app: &App) -> Result<Bytes, Refusal> {
     let limit = app.config.body_bytes_max;
     let too_large = || Refusal::BodyTooLarge { bytes_max: limit };
     let (parts, body) = request.into_parts();
@@ -73,18 +86,11 @@ async fn read(request: Request, app: &App) -> Result<Bytes, Refusal> {
             return Err(Refusal::Malformed { detail: "the body did not arrive in time".into() });
         }
     };
-    let bytes = match read {
-        Ok(collected) => collected.to_bytes(),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => return Err(too_large()),
-        Err(error) => return Err(Refusal::Malformed { detail: format!("the body broke off: {error}") }),
-    };
-    if !is_json(&parts.headers) {
-        return Err(Refusal::NotJsonContent);
+    match read {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+        Err(error) => Err(Refusal::Malformed { detail: format!("the body broke off: {error}") }),
     }
-    if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Err(Refusal::EmptyBody);
-    }
-    Ok(bytes)
 }
 
 fn announced_length(headers: &HeaderMap) -> Option<usize> {

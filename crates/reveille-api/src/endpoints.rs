@@ -347,11 +347,13 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     router.method_not_allowed_fallback(wrong_method).fallback(unknown_path).with_state(app)
 }
 
-async fn wrong_method(request: Request) -> Refused {
+async fn wrong_method(State(app): State<Arc<App>>, request: Request) -> Refused {
+    app.engine.metrics().answered("none", 405);
     Dialect::of(request.uri().path()).refuse(Refusal::WrongMethod)
 }
 
-async fn unknown_path(request: Request) -> Refused {
+async fn unknown_path(State(app): State<Arc<App>>, request: Request) -> Refused {
+    app.engine.metrics().answered("none", 404);
     Dialect::of(request.uri().path()).refuse(Refusal::UnknownPath)
 }
 

@@ -24,7 +24,10 @@ use auth::Auth;
 use reveille_engine::{Engine, Random, Secrets};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+
+/// How many event streams there may be at a time: each keeps a connection.
+const STREAMS_MAX: usize = 256;
 
 /// How the door works; made from the configuration.
 #[derive(Clone, Debug)]
@@ -52,6 +55,8 @@ pub struct App {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) auth: Auth,
     pub(crate) config: ApiConfig,
+    /// How many more event streams there may be.
+    pub(crate) streams: Arc<Semaphore>,
     /// Streams end when the server stops.
     pub(crate) stopping: watch::Sender<bool>,
 }
@@ -65,6 +70,7 @@ impl App {
         config: ApiConfig,
     ) -> Arc<Self> {
         let stopping = watch::Sender::new(false);
-        Arc::new(Self { engine, secrets, random, auth: Auth::default(), config, stopping })
+        let streams = Arc::new(Semaphore::new(STREAMS_MAX));
+        Arc::new(Self { engine, secrets, random, auth: Auth::default(), config, streams, stopping })
     }
 }

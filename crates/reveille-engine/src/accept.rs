@@ -1,7 +1,7 @@
 //! A request in, one durable write, a request id out.
 
 use crate::order::Item;
-use crate::{Engine, Shared};
+use crate::{Chain, Engine, Shared};
 use reveille_domain::{AccountName, Action, Fate, Fault, Profile, Refusal, RequestId};
 use reveille_store::{
     Acceptance, IdempotencyKey, NewRequest, NewSubrequest, RequestHead, StoreError, Target, Waiting,
@@ -60,12 +60,21 @@ impl Engine {
             key: asked.key,
             subrequests,
         };
-        let acceptance = match shared.store.accept(request.clone(), shared.config.limits).await {
-            Err(StoreError::Unconfirmed) => return shared.read_back(&request).await,
+        // In a task of its own: a caller that hangs up must not come between the commit and the order.
+        let keeping = tokio::spawn(Arc::clone(shared).keep(request));
+        keeping.await.unwrap_or(Err(Refusal::StoreUnavailable { fate: Fate::Unknown }))
+    }
+}
+
+impl Shared {
+    /// Writes the request and hands it to the order.
+    async fn keep(self: Arc<Self>, request: NewRequest) -> Result<RequestId, Refusal> {
+        let acceptance = match self.store.accept(request.clone(), self.config.limits).await {
+            Err(StoreError::Unconfirmed) => return self.read_back(&request).await,
             answer => answer.map_err(|error| refused(&error))?,
         };
         match acceptance {
-            Acceptance::Accepted { sequence } => Ok(shared.admit(sequence, request)),
+            Acceptance::Accepted { sequence } => Ok(self.admit(sequence, request)),
             Acceptance::Repeated { request } => Ok(request),
             Acceptance::KeyReused => {
                 Err(Refusal::IdempotencyKey { detail: "this key was used with another body; use a new one" })
@@ -77,9 +86,7 @@ impl Engine {
             Acceptance::NoAccount => Err(Refusal::ForeignAccount),
         }
     }
-}
 
-impl Shared {
     /// Which targets name identifiers beside their ICCID that are not those of the inventory.
     async fn disagreeing(
         &self,
@@ -159,7 +166,7 @@ fn disagrees(named: &NamedTarget, profile: &Profile) -> bool {
 }
 
 fn refused(error: &StoreError) -> Refusal {
-    warn!(%error, "Refused a request: the store cannot take it");
+    warn!(error = %Chain(error), "Refused a request: the store cannot take it");
     let fate = if matches!(error, StoreError::Unconfirmed) { Fate::Unknown } else { Fate::Refused };
     Refusal::StoreUnavailable { fate }
 }

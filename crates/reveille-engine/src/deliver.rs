@@ -1,8 +1,8 @@
 //! A callback to its listener until acknowledged or archived.
 
-use crate::Shared;
 use crate::listeners::Destination;
 use crate::outbox::{Standing, Taken};
+use crate::{Chain, Shared};
 use bytes::Bytes;
 use reveille_callbacks::{AttemptFailed, Connection, ListenerUrl};
 use reveille_domain::{AccountName, Timestamp};
@@ -21,6 +21,9 @@ const GATHER_FOR: Duration = Duration::from_millis(5);
 
 /// How long after a failure of the store something is tried again.
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
+
+/// How long a connection keeps its place while others wait for one.
+const TURN: Duration = Duration::from_secs(1);
 
 /// How long a connection without work is kept alive.
 const IDLE: Duration = Duration::from_secs(10);
@@ -58,11 +61,11 @@ async fn refill(shared: Arc<Shared>, account: AccountName, limit: usize) {
     let (read, more_at) = match read_due(&shared, &account, now, limit).await {
         Ok(read) => read,
         Err(error) => {
-            warn!(%error, "Cannot read due callbacks; trying again");
+            warn!(error = %Chain(&error), "Cannot read due callbacks; trying again");
             (Vec::new(), Some(now.plus(AGAIN_AFTER)))
         }
     };
-    shared.outbox.refilled(&account, read, more_at);
+    shared.outbox.refilled(&account, limit, read, more_at);
     shared.outbox.wake();
 }
 
@@ -91,11 +94,15 @@ async fn connect_and_send(shared: Arc<Shared>, account: AccountName, standing: S
 async fn send_while_wanted(shared: &Shared, account: &AccountName, standing: Standing) {
     let share = shared.outbox.share_of(standing);
     let mut line = Line { connection: None };
+    let turn_until = shared.now().plus(TURN);
     while !shared.is_stopping() {
         let offered = shared.outbox.offered.notified();
         match shared.outbox.take(account, standing) {
             Taken::Callback(callback) => {
                 deliver(shared, &mut line, *callback).await;
+                if share.available_permits() == 0 && shared.now() >= turn_until {
+                    return; // others wait for the place; the next turn is behind theirs
+                }
                 continue;
             }
             Taken::Excess => return,
@@ -124,7 +131,7 @@ async fn deliver(shared: &Shared, line: &mut Line, callback: Callback) {
     let account = &callback.request.account;
     let result = match shared.outbox.listeners.of(shared, account).await {
         Err(error) => {
-            warn!(%error, "Cannot read a listener; trying again");
+            warn!(error = %Chain(&error), "Cannot read a listener; trying again");
             shared.outbox.put_back(callback);
             return shared.clock.sleep(AGAIN_AFTER).await;
         }
@@ -210,7 +217,7 @@ pub(crate) async fn mark(shared: Arc<Shared>, mut marks: mpsc::UnboundedReceiver
     while marks.recv_many(&mut batch, BATCH_MAX).await > 0 {
         gather(&shared, &mut batch, &mut marks).await;
         while let Err(error) = shared.store.mark(batch.clone()).await {
-            error!(%error, "Cannot mark {} callbacks; trying again", batch.len());
+            error!(error = %Chain(&error), "Cannot mark {} callbacks; trying again", batch.len());
             shared.clock.sleep(AGAIN_AFTER).await;
         }
         debug!(marks = batch.len(), "Marked callbacks");

@@ -199,9 +199,9 @@ impl LaneControl {
         self.breaker().unanswered(now);
     }
 
-    /// Whether its carrier has not answered lately.
-    pub(crate) fn is_silent(&self, now: Timestamp) -> bool {
-        self.health(now) != Health::Answering
+    /// Whether its carrier has not answered lately, though nobody holds it.
+    pub(crate) fn is_silent_and_not_held(&self, now: Timestamp) -> bool {
+        self.health(now) != Health::Answering && !self.held.load(Ordering::Relaxed)
     }
 
     fn health(&self, now: Timestamp) -> Health {

@@ -30,7 +30,7 @@ use progress::Progress;
 use record::Ended;
 use reveille_callbacks::{Guard, Tls};
 use reveille_domain::{Clock, Network, RequestId, Schedule, Timestamp};
-use reveille_store::{AcceptLimits, Lane, Mark, ReplayScope, RequestView, Result, Store};
+use reveille_store::{AcceptLimits, Lane, Mark, ReplayScope, RequestView, Result, Store, StoreError};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -173,7 +173,8 @@ impl Engine {
     /// # Errors
     /// Where the store fails; the cancellation may then be kept, and goes on at the next call or start.
     pub async fn cancel(&self, request: RequestId) -> Result<Option<RequestView>> {
-        perform::cancel(&self.shared, request).await
+        let shared = Arc::clone(&self.shared);
+        uncut(async move { perform::cancel(&shared, request).await }).await
     }
 
     /// Makes callbacks that have ended due again, each as a new series; how many.
@@ -181,19 +182,8 @@ impl Engine {
     /// # Errors
     /// Where the store fails; some may be due again by then.
     pub async fn replay(&self, scope: ReplayScope) -> Result<usize> {
-        let mut scope = scope;
-        let mut callbacks = 0;
-        loop {
-            let step = self.shared.store.replay(scope.clone(), self.shared.clock.now(), REPLAY_STEP).await?;
-            callbacks += step.callbacks;
-            match (&mut scope, step.next) {
-                (ReplayScope::Account { after, .. }, Some(next)) => *after = next,
-                _ => break,
-            }
-        }
-        info!(callbacks, "Replaying {callbacks} callbacks");
-        self.notice_callbacks().await?;
-        Ok(callbacks)
+        let shared = Arc::clone(&self.shared);
+        uncut(async move { shared.replay(scope).await }).await
     }
 
     /// Looks in the store for callbacks that became due by another way than an outcome of this process.
@@ -283,7 +273,43 @@ impl Engine {
     }
 }
 
+/// Runs to its end also where whoever waits for it goes away.
+async fn uncut<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    tokio::spawn(work).await.unwrap_or(Err(StoreError::Unconfirmed))
+}
+
+/// An error with its causes, for the log.
+pub(crate) struct Chain<'a>(pub(crate) &'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
 impl Shared {
+    async fn replay(&self, scope: ReplayScope) -> Result<usize> {
+        let mut scope = scope;
+        let mut callbacks = 0;
+        loop {
+            let step = self.store.replay(scope.clone(), self.now(), REPLAY_STEP).await?;
+            callbacks += step.callbacks;
+            match (&mut scope, step.next) {
+                (ReplayScope::Account { after, .. }, Some(next)) => *after = next,
+                _ => break,
+            }
+        }
+        info!(callbacks, "Replaying {callbacks} callbacks");
+        self.expect_callbacks().await?;
+        Ok(callbacks)
+    }
+
     pub(crate) fn order(&self) -> MutexGuard<'_, Order> {
         self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }

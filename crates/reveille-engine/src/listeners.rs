@@ -28,7 +28,12 @@ impl Destination {
     }
 }
 
-type Kept = HashMap<AccountName, (Timestamp, Option<Arc<Destination>>)>;
+#[derive(Default)]
+struct Kept {
+    of: HashMap<AccountName, (Timestamp, Option<Arc<Destination>>)>,
+    /// Grows whenever all is to be read again: what was being read then is not kept.
+    generation: u64,
+}
 
 #[derive(Default)]
 pub(crate) struct Listeners {
@@ -38,7 +43,9 @@ pub(crate) struct Listeners {
 impl Listeners {
     /// What was kept is read again.
     pub(crate) fn forget_all(&self) {
-        self.lock().clear();
+        let mut kept = self.lock();
+        kept.generation += 1;
+        kept.of.clear();
     }
 
     /// The listener that is registered now; nothing where there is none.
@@ -48,17 +55,21 @@ impl Listeners {
         account: &AccountName,
     ) -> reveille_store::Result<Option<Arc<Destination>>> {
         let now = shared.now();
-        if let Some((read_at, destination)) = self.lock().get(account)
-            && now.since(*read_at) < KEPT_FOR
-        {
-            return Ok(destination.clone());
-        }
+        let generation = {
+            let kept = self.lock();
+            match kept.of.get(account) {
+                Some((at, destination)) if now.since(*at) < KEPT_FOR => return Ok(destination.clone()),
+                _ => kept.generation,
+            }
+        };
         let destination = read(shared, account).await?.map(Arc::new);
         let mut kept = self.lock();
-        if kept.len() >= KEPT_MAX {
-            kept.clear();
+        if kept.of.len() >= KEPT_MAX {
+            kept.of.clear();
         }
-        kept.insert(account.clone(), (now, destination.clone()));
+        if kept.generation == generation {
+            kept.of.insert(account.clone(), (now, destination.clone()));
+        }
         Ok(destination)
     }
 

@@ -80,6 +80,8 @@ pub(crate) struct Order {
     devices: HashMap<DeviceKey, Device>,
     cancelled: HashSet<i64>,
     in_memory: usize,
+    /// Room that is given to readings under way.
+    reserved: usize,
 }
 
 #[derive(Default)]
@@ -126,7 +128,7 @@ impl Order {
 
     /// Takes in a subrequest that was just accepted, or leaves it to the store where the window is full.
     pub(crate) fn admit(&mut self, item: Item) {
-        let in_all = self.in_memory;
+        let in_all = self.in_memory + self.reserved;
         let position = item.position();
         let queue = self.queue(item.lane(), item.account());
         let beyond = queue.behind.is_some_and(|behind| position > behind);
@@ -141,16 +143,18 @@ impl Order {
 
     /// Which parts of the store are to be read into this lane's windows now.
     pub(crate) fn refills(&mut self, lane: Lane) -> Vec<Refill> {
-        let in_all = self.in_memory;
+        let mut in_all = self.in_memory + self.reserved;
         let Some(lane) = self.lanes.get_mut(&lane) else { return Vec::new() };
         let mut refills = Vec::new();
         for (account, queue) in &mut lane.accounts {
             if let Some(after) = queue.behind.filter(|_| queue.wants_refill(in_all)) {
                 queue.reading = true;
                 let limit = queue.window(in_all) - queue.in_memory;
+                in_all += limit;
                 refills.push(Refill { account: account.clone(), after, limit, skipped: queue.skipped });
             }
         }
+        self.reserved = in_all - self.in_memory;
         refills
     }
 
@@ -165,6 +169,7 @@ impl Order {
         };
         let (cancelled, live): (Vec<Item>, Vec<Item>) = items.partition(is_cancelled);
         live.into_iter().for_each(|item| self.insert(item));
+        self.reserved -= refill.limit;
         let queue = self.queue(lane, &refill.account);
         queue.reading = false;
         let more = full || queue.skipped != refill.skipped;
@@ -307,11 +312,14 @@ impl Order {
         if item.device().is_some_and(|device| self.holds(device, item.position())) {
             return; // read from the store between its commit and its admission
         }
-        self.in_memory += 1;
         let position = item.position();
         let queue = self.queue(item.lane(), item.account());
+        if queue.ready.contains_key(&position) {
+            return; // likewise, of one without an eUICC
+        }
         queue.in_memory += 1;
         queue.last = queue.last.max(Some(position));
+        self.in_memory += 1;
         let Some(key) = item.device() else { return self.make_ready(item) };
         let device = self.devices.entry(key).or_default();
         match device.head {

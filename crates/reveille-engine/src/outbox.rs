@@ -40,6 +40,8 @@ pub(crate) struct Outbox {
 struct Queues {
     of: HashMap<AccountName, Queue>,
     in_memory: usize,
+    /// Room that is given to readings under way.
+    reserved: usize,
 }
 
 #[derive(Default)]
@@ -50,6 +52,8 @@ struct Queue {
     /// From when on the store may hold due callbacks that are not in memory.
     due_in_store: Option<Timestamp>,
     reading: bool,
+    /// Read while they were held: they may be due again, as a new series, once they are marked.
+    read_while_held: HashSet<Position>,
     /// Marked since the reading began: what is read of them is out of date.
     marked_meanwhile: HashSet<Position>,
     connections: usize,
@@ -124,31 +128,45 @@ impl Outbox {
     /// The accounts whose due callbacks are to be read now, each with how many at most.
     pub(crate) fn refills(&self, now: Timestamp) -> Vec<(AccountName, usize)> {
         let mut queues = self.lock();
-        let window = queues.window();
-        let wanting = |(account, queue): (&AccountName, &mut Queue)| {
+        let Queues { of, in_memory, reserved } = &mut *queues;
+        let mut refills = Vec::new();
+        for (account, queue) in of {
+            let window = window(*in_memory + *reserved);
             let due = queue.due_in_store.is_some_and(|due| due <= now);
-            let wants = due && !queue.reading && queue.held.len() <= window / 2;
-            wants.then(|| {
+            if due && !queue.reading && queue.held.len() <= window / 2 {
                 queue.reading = true;
                 queue.due_in_store = None;
-                (account.clone(), window)
-            })
-        };
-        queues.of.iter_mut().filter_map(wanting).collect()
+                *reserved += window;
+                refills.push((account.clone(), window));
+            }
+        }
+        refills
     }
 
     /// Takes in what was read, and from when on the store may hold more.
-    pub(crate) fn refilled(&self, account: &AccountName, read: Vec<Callback>, more_at: Option<Timestamp>) {
+    pub(crate) fn refilled(
+        &self,
+        account: &AccountName,
+        limit: usize,
+        read: Vec<Callback>,
+        more_at: Option<Timestamp>,
+    ) {
         let mut queues = self.lock();
+        queues.reserved -= limit;
         let queue = queues.of.entry(account.clone()).or_default();
         queue.reading = false;
         let mut new = 0;
         let marked = std::mem::take(&mut queue.marked_meanwhile);
         for callback in read {
             let position = callback.position();
-            if !marked.contains(&position) && queue.held.insert(position) {
+            if marked.contains(&position) {
+                continue;
+            }
+            if queue.held.insert(position) {
                 queue.waiting.push_back(callback);
                 new += 1;
+            } else {
+                queue.read_while_held.insert(position);
             }
         }
         if let Some(at) = more_at {
@@ -252,6 +270,9 @@ impl Outbox {
             self.marking.fetch_sub(1, Ordering::AcqRel);
             let Some(queue) = queues.of.get_mut(account) else { continue };
             let held = queue.held.remove(&position);
+            if queue.read_while_held.remove(&position) {
+                queue.expect(Timestamp(0));
+            }
             if queue.reading {
                 queue.marked_meanwhile.insert(position);
             }
@@ -309,8 +330,12 @@ impl Standing {
 
 impl Queues {
     fn window(&self) -> usize {
-        if self.in_memory < WINDOW_IN_ALL { WINDOW_OF_ACCOUNT } else { WINDOW_ASSURED }
+        window(self.in_memory + self.reserved)
     }
+}
+
+fn window(in_all: usize) -> usize {
+    if in_all < WINDOW_IN_ALL { WINDOW_OF_ACCOUNT } else { WINDOW_ASSURED }
 }
 
 impl Queue {

@@ -3,7 +3,7 @@
 use crate::lane::LaneControl;
 use crate::order::{Item, foregone};
 use crate::record::Ended;
-use crate::{CarrierSetup, Shared};
+use crate::{CarrierSetup, Chain, Shared};
 use reveille_carriers::{Operation, Reply};
 use reveille_domain::{
     AccountName, Fault, LeftAs, Network, OperationId, Position, Profile, RequestId, Timestamp, Told, decide,
@@ -74,14 +74,12 @@ fn refill(shared: &Arc<Shared>, lane: Lane) {
         tokio::spawn(async move {
             let read = shared.store.waiting(&refill.account, lane, refill.after, refill.limit).await;
             if let Err(error) = &read {
-                warn!(%error, "Cannot read what waits; trying again");
+                warn!(error = %Chain(&error), "Cannot read what waits; trying again");
                 shared.clock.sleep(LOOK_AGAIN_AFTER).await;
             }
             let cancelled = shared.order().refilled(lane, &refill, read.ok());
             shared.lane(lane).wake();
-            if let Err(error) = end_read(&shared, cancelled).await {
-                warn!(%error, "Cannot end what was cancelled; it ends at the next start");
-            }
+            end_read(&shared, cancelled).await;
         });
     }
 }
@@ -155,12 +153,13 @@ impl Shared {
         let now = self.now();
         let Work { mut item, profile, key, .. } = work;
         item.tries = item.tries.saturating_add(1);
-        if now >= item.waiting.request.accepted_at.plus(setup.give_up_after) {
+        let give_up_at = item.waiting.request.accepted_at.plus(setup.give_up_after);
+        if now >= give_up_at {
             return self.end_unsettled(item, &profile, key);
         }
         let random = u64::try_from(self.random.bits() & u128::from(u64::MAX)).unwrap_or(0);
         let delay = after.unwrap_or_else(|| setup.backoff.delay_after(item.tries, random));
-        self.order().delay(item, now.plus(delay));
+        self.order().delay(item, now.plus(delay).min(give_up_at));
         self.lane(Lane::Network(profile.network)).wake();
     }
 }
@@ -170,23 +169,21 @@ impl Shared {
 fn give_up(shared: &Arc<Shared>, lane: Lane) {
     let Some(setup) = &shared.lane(lane).setup else { return };
     let accepted_before = shared.now().minus(setup.give_up_after);
-    let unbegun_too = shared.lane(lane).is_silent(shared.now());
+    let unbegun_too = shared.lane(lane).is_silent_and_not_held(shared.now());
     let items = shared.order().give_up(lane, accepted_before, unbegun_too);
     if items.is_empty() {
         return;
     }
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
-        let profiles = loop {
-            match read_profiles(&shared, &items).await {
-                Ok(profiles) => break profiles,
-                Err(error) => warn!(%error, "Cannot read profiles; trying again"),
-            }
-            shared.clock.sleep(LOOK_AGAIN_AFTER).await;
-        };
+        let profiles = until_read(&shared, || read_profiles(&shared, &items)).await;
         for (item, profile) in items.into_iter().zip(profiles) {
-            if let (Some(profile), Ok(target)) = (profile, item.waiting.target.clone()) {
-                shared.end_unsettled(item, &profile, target.profile);
+            match (profile, item.waiting.target.clone()) {
+                (Some(profile), Ok(target)) => shared.end_unsettled(item, &profile, target.profile),
+                _ => {
+                    let told = unknown(&item, Fault::Unsettled);
+                    shared.end(item, told, None);
+                }
             }
         }
     });
@@ -207,7 +204,7 @@ async fn perform(shared: &Arc<Shared>, lane: Lane, items: Vec<Item>) {
     let profiles = match read_profiles(shared, &items).await {
         Ok(profiles) => profiles,
         Err(error) => {
-            warn!(%error, "Cannot read profiles; trying again");
+            warn!(error = %Chain(&error), "Cannot read profiles; trying again");
             let at = shared.now().plus(LOOK_AGAIN_AFTER);
             items.into_iter().for_each(|item| shared.order().delay(item, at));
             return control.end_calls(count);
@@ -263,7 +260,14 @@ async fn begin(
         return None;
     }
     let contracted = match &request.service_plan {
-        Some(_) => plans.of(shared, &request.account, profile.network).await,
+        Some(_) => match plans.of(shared, &request.account, profile.network).await {
+            Ok(contracted) => contracted,
+            Err(error) => {
+                warn!(error = %Chain(&error), "Cannot read service plans; trying again");
+                shared.order().delay(item, shared.now().plus(LOOK_AGAIN_AFTER));
+                return None;
+            }
+        },
         None => Vec::new(),
     };
     match decide(request.action, &profile, request.service_plan.as_deref(), &contracted) {
@@ -293,13 +297,18 @@ struct Plans {
 }
 
 impl Plans {
-    async fn of(&mut self, shared: &Shared, account: &AccountName, network: Network) -> Vec<Box<str>> {
+    async fn of(
+        &mut self,
+        shared: &Shared,
+        account: &AccountName,
+        network: Network,
+    ) -> Result<Vec<Box<str>>> {
         if !self.read.contains_key(account) {
-            let plans = shared.store.service_plans(account).await.unwrap_or_default();
+            let plans = shared.store.service_plans(account).await?;
             self.read.insert(account.clone(), plans);
         }
         let plans = self.read.get(account).into_iter().flatten();
-        plans.filter(|(on, _)| *on == network).map(|(_, name)| name.clone()).collect()
+        Ok(plans.filter(|(on, _)| *on == network).map(|(_, name)| name.clone()).collect())
     }
 }
 
@@ -398,8 +407,8 @@ pub(crate) async fn cancel(shared: &Arc<Shared>, request: RequestId) -> Result<O
     }
     info!(request.id = %request, "Cancelled request {request}");
     let taken = shared.order().cancel(view.head.sequence, &view.head.account);
-    end_taken(shared, taken.first, Begun::Perhaps).await?;
-    end_taken(shared, taken.behind, Begun::Never).await?;
+    end_taken(shared, taken.first, Begun::Perhaps).await;
+    end_taken(shared, taken.behind, Begun::Never).await;
     let mut after = 0;
     loop {
         let page = shared.store.waiting_of(request, after, CANCEL_PAGE).await?;
@@ -410,7 +419,7 @@ pub(crate) async fn cancel(shared: &Arc<Shared>, request: RequestId) -> Result<O
             target.is_ok_and(|target| shared.order().holds(target.device, waiting.position()))
         };
         let items = page.into_iter().filter(|waiting| !begun_here(waiting)).map(Item::new).collect();
-        end_read(shared, items).await?;
+        end_read(shared, items).await;
     }
     shared.flushed().await;
     shared.store.request(request).await
@@ -418,10 +427,10 @@ pub(crate) async fn cancel(shared: &Arc<Shared>, request: RequestId) -> Result<O
 
 /// Goes on with cancellations that a process before this one left unfinished.
 pub(crate) async fn go_on_cancelling(shared: Arc<Shared>) {
-    let cancelled = shared.store.cancelled().await.unwrap_or_default();
+    let cancelled = until_read(&shared, || shared.store.cancelled()).await;
     for request in cancelled {
         if let Err(error) = cancel(&shared, request).await {
-            warn!(%error, request.id = %request, "Cannot end what was cancelled; it ends at the next start");
+            warn!(error = %Chain(&error), request.id = %request, "Cannot end what was cancelled; it ends at the next start");
         }
     }
 }
@@ -435,26 +444,37 @@ enum Begun {
 
 /// Ends cancelled subrequests that were read from the store: those whose turn it was on their eUICC may
 /// have been begun.
-async fn end_read(shared: &Shared, items: Vec<Item>) -> Result<()> {
+async fn end_read(shared: &Shared, items: Vec<Item>) {
     let devices =
         items.iter().filter_map(|item| item.waiting.target.as_ref().ok()).map(|target| target.device);
-    let mut earliest = shared.store.earliest_on(devices.collect()).await?.into_iter();
+    let devices: Vec<_> = devices.collect();
+    let mut earliest = until_read(shared, || shared.store.earliest_on(devices.clone())).await.into_iter();
     let mut first_on_its_device =
         |item: &Item| item.waiting.target.is_ok() && earliest.next().flatten() == Some(item.position());
     let (first, behind): (Vec<Item>, Vec<Item>) =
         items.into_iter().partition(|item| first_on_its_device(item));
-    end_taken(shared, first, Begun::Perhaps).await?;
-    end_taken(shared, behind, Begun::Never).await
+    end_taken(shared, first, Begun::Perhaps).await;
+    end_taken(shared, behind, Begun::Never).await;
 }
 
-async fn end_taken(shared: &Shared, items: Vec<Item>, begun: Begun) -> Result<()> {
+async fn end_taken(shared: &Shared, items: Vec<Item>, begun: Begun) {
     for part in items.chunks(CANCEL_PAGE) {
-        let profiles = read_profiles_of_some(shared, part).await?;
+        let profiles = until_read(shared, || read_profiles_of_some(shared, part)).await;
         for (item, profile) in part.iter().zip(profiles) {
             end_cancelled(shared, item.clone(), profile.as_ref(), begun, false);
         }
     }
-    Ok(())
+}
+
+/// Reads from the store until it answers: what was taken out of memory must end.
+async fn until_read<T, F: Future<Output = Result<T>>>(shared: &Shared, read: impl Fn() -> F) -> T {
+    loop {
+        match read().await {
+            Ok(read) => return read,
+            Err(error) => warn!(error = %Chain(&error), "Cannot read the store; trying again"),
+        }
+        shared.clock.sleep(LOOK_AGAIN_AFTER).await;
+    }
 }
 
 /// Like `read_profiles`, where not every item has a target.

@@ -1,7 +1,7 @@
 //! Outcomes in batches to the store; what is durable frees its eUICC and is told.
 
-use crate::Shared;
 use crate::order::Item;
+use crate::{Chain, Shared};
 use reveille_domain::{Timestamp, Told};
 use reveille_store::{Callback, Change, Lane, Recorded, Recording};
 use std::collections::HashMap;
@@ -71,7 +71,9 @@ async fn record(shared: &Shared, recordings: &[Recording]) -> Vec<Recorded> {
     loop {
         match shared.store.record(recordings.to_vec()).await {
             Ok(recorded) => return recorded,
-            Err(error) => error!(%error, "Cannot record {} outcomes; trying again", recordings.len()),
+            Err(error) => {
+                error!(error = %Chain(&error), "Cannot record {} outcomes; trying again", recordings.len())
+            }
         }
         shared.clock.sleep(AGAIN_AFTER).await;
     }

@@ -1,6 +1,6 @@
 //! What is older than configured is removed, in small batches.
 
-use crate::Shared;
+use crate::{Chain, Shared};
 use reveille_domain::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         match forget(&shared, now).await {
             Ok(0) => {}
             Ok(rows) => info!(rows, "Removed {rows} rows that were older than configured"),
-            Err(error) => warn!(%error, "Cannot remove what is old; trying again in an hour"),
+            Err(error) => warn!(error = %Chain(&error), "Cannot remove what is old; trying again in an hour"),
         }
         shared.clock.sleep_until(now.plus(EVERY)).await;
     }

@@ -37,8 +37,8 @@ pub trait Directory: Send + Sync + 'static {
     /// Counts a failed login; the user is locked when `failures_max` in a row are reached.
     async fn login_failed(&self, user: &str, at: Timestamp, failures_max: u32) -> Result<LoginFailure>;
 
-    /// Opens a session, and forgets failed logins.
-    async fn open_session(&self, session: Session) -> Result<()>;
+    /// Opens a session, and forgets failed logins; false, and nothing opened, where the user is locked.
+    async fn open_session(&self, session: Session) -> Result<bool>;
 
     /// The session of that token.
     async fn session(&self, token_digest: [u8; 32]) -> Result<Option<Session>>;

@@ -4,21 +4,35 @@ use reveille_domain::clock::Sleep;
 use reveille_domain::{Clock, Timestamp};
 use reveille_engine::Random;
 use ring::rand::{SecureRandom, SystemRandom};
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// The system's clock; it stands still while the system sets it back.
-#[derive(Default)]
+/// The system's clock. When the system is set back, it goes on by the time that really passes.
 pub struct SystemClock {
-    latest: AtomicI64,
+    latest: Mutex<(Timestamp, Instant)>,
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self { latest: Mutex::new(read()) }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the clock that is handed in everywhere else")]
+fn read() -> (Timestamp, Instant) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)), Instant::now())
 }
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock that is handed in everywhere else")]
     fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let millis = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-        Timestamp(self.latest.fetch_max(millis, Ordering::Relaxed).max(millis))
+        let (wall, instant) = read();
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = latest.0.plus(instant.saturating_duration_since(latest.1));
+        if wall >= passed {
+            *latest = (wall, instant);
+        }
+        passed.max(wall)
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the clock that is handed in everywhere else")]

@@ -37,8 +37,14 @@ pub(crate) async fn follow(
     // First the watch, then the counts: whatever moves after the reading is seen.
     let moves = app.engine.watch(request);
     let view = app.engine.store().request(request).await?.ok_or(Refusal::NotFound { what: "request" })?;
+    let place = Arc::clone(&app.streams).try_acquire_owned();
+    let place =
+        place.map_err(|_| Refusal::Overloaded { what: "Too many event streams.", retry_after: ALIVE })?;
     let (sender, events) = mpsc::channel(4);
-    tokio::spawn(send(app, view, moves, sender));
+    tokio::spawn(async move {
+        let _place = place;
+        send(app, view, moves, sender).await;
+    });
     let mut response = Body::new(Events(events)).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

@@ -8,7 +8,7 @@ use crate::refused::{Dialect, Refused, unavailable};
 use axum::Json;
 use axum::extract::State;
 use hyper::HeaderMap;
-use reveille_domain::{Refusal, RequestId};
+use reveille_domain::{Fate, Refusal, RequestId};
 use reveille_engine::Secrets;
 use reveille_store::{LoginFailure, Session, StoreError};
 use reveille_wire::answers::{LoginBody, ResetAnswer, ResetBody, SessionAnswer};
@@ -53,7 +53,9 @@ pub(crate) async fn login(
         last_used_at: now,
         ended_at: None,
     };
-    store.open_session(session).await.map_err(failed)?;
+    if !store.open_session(session).await.map_err(failed)? {
+        return Err(refuse(Refusal::LoginFailed)); // locked in the meantime
+    }
     Ok(Json(SessionAnswer { session_token }))
 }
 
@@ -73,15 +75,22 @@ pub(crate) async fn reset(
     caller: Caller,
     JsonBody(body): JsonBody<ResetBody>,
 ) -> Result<Json<ResetAnswer>, Refused> {
+    // In a task of its own: a caller that hangs up and comes again must find what the first reset did.
+    let resetting = tokio::spawn(reset_password(app, caller, body.old_password));
+    let unknown = Refusal::StoreUnavailable { fate: Fate::Unknown };
+    resetting.await.unwrap_or_else(|_| Err(refuse(unknown))).map(Json)
+}
+
+async fn reset_password(app: Arc<App>, caller: Caller, old_password: String) -> Result<ResetAnswer, Refused> {
     let now = app.engine.clock().now();
-    let digest = Secrets::digest(&body.old_password);
+    let digest = Secrets::digest(&old_password);
     // One at a time: a repeat at the same moment must find what the first did.
     let mut resets = app.auth.resets.lock().await;
     let before = resets.get(&caller.session).cloned();
     if let Some(before) =
         before.filter(|reset| now.since(reset.at) < SAME_RESET && reset.old_password_digest == digest)
     {
-        return Ok(Json(ResetAnswer { new_password: before.new_password }));
+        return Ok(ResetAnswer { new_password: before.new_password });
     }
     let store = app.engine.store();
     let user = store
@@ -89,7 +98,8 @@ pub(crate) async fn reset(
         .await
         .map_err(failed)?
         .ok_or_else(|| refuse(Refusal::InvalidSession))?;
-    if !app.auth.passwords.verify(body.old_password, Some(user.password_hash)).await.map_err(refuse)? {
+    let verified = app.auth.passwords.verify(old_password, Some(user.password_hash)).await.map_err(refuse)?;
+    if !verified || user.locked {
         store.login_failed(&user.name, now, app.config.login_failures_max).await.map_err(failed)?;
         return Err(refuse(Refusal::LoginFailed));
     }
@@ -103,5 +113,5 @@ pub(crate) async fn reset(
         caller.session,
         Reset { at: now, old_password_digest: digest, new_password: new_password.clone() },
     );
-    Ok(Json(ResetAnswer { new_password }))
+    Ok(ResetAnswer { new_password })
 }

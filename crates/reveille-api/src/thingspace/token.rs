@@ -1,12 +1,13 @@
 //! OAuth2 client credentials. Source: contract §3.1; RFC 6749 §4.4 and §5.2; RFC 7009.
 
 use crate::App;
+use crate::door::read_whole;
 use crate::refused::{Refused, unavailable};
-use axum::extract::State;
-use axum::extract::rejection::FormRejection;
+use axum::body::Body;
+use axum::extract::{FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Form, Json};
-use hyper::header::{AUTHORIZATION, CACHE_CONTROL, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{HeaderMap, StatusCode};
 use reveille_domain::Refusal;
 use reveille_engine::Secrets;
@@ -27,13 +28,9 @@ pub(crate) struct TokenForm {
     token: String,
 }
 
-pub(crate) async fn token(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    form: Result<Form<TokenForm>, FormRejection>,
-) -> Result<Response, Response> {
-    let client = client(&app, &headers).await?;
-    let Form(form) = form.unwrap_or_default();
+pub(crate) async fn token(State(app): State<Arc<App>>, request: Request) -> Result<Response, Response> {
+    let client = client(&app, request.headers()).await?;
+    let form = form(&app, request).await?;
     match form.grant_type.as_str() {
         "client_credentials" => {}
         "" => {
@@ -64,13 +61,9 @@ pub(crate) async fn token(
     Ok(([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(answer)).into_response())
 }
 
-pub(crate) async fn revoke(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    form: Result<Form<TokenForm>, FormRejection>,
-) -> Result<Response, Response> {
-    let client = client(&app, &headers).await?;
-    let Form(form) = form.unwrap_or_default();
+pub(crate) async fn revoke(State(app): State<Arc<App>>, request: Request) -> Result<Response, Response> {
+    let client = client(&app, request.headers()).await?;
+    let form = form(&app, request).await?;
     if form.token.is_empty() {
         return Err(refuse(StatusCode::BAD_REQUEST, "invalid_request", "Missing token parameter value"));
     }
@@ -85,6 +78,15 @@ pub(crate) async fn revoke(
         }
     }
     Ok(response)
+}
+
+/// The form, read only once it is known who sends it; what is no form is an empty one.
+async fn form(app: &App, request: Request) -> Result<TokenForm, Response> {
+    let read = read_whole(request, app).await;
+    let bytes = read.map_err(|refusal| Refused::from(refusal).into_response())?;
+    let whole = hyper::Request::post("/").header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+    let Ok(whole) = whole.body(Body::from(bytes)) else { return Ok(TokenForm::default()) };
+    Ok(Form::from_request(whole, &()).await.map_or_else(|_| TokenForm::default(), |Form(form)| form))
 }
 
 /// The client whose key and secret are in the Basic credentials.

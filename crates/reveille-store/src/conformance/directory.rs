@@ -266,8 +266,10 @@ pub async fn a_session_is_opened_used_and_ended(bench: &dyn Bench) {
 pub async fn a_token_opens_one_session(bench: &dyn Bench) {
     let house = declared(bench).await;
     house.open_session(session(1)).await.expect("opened");
-    let theirs = Session { user: "another".into(), ..session(1) };
-    house.open_session(theirs).await.expect_err("the token is taken");
+    house.open_session(session(1)).await.expect_err("the token is taken");
+    let nobodys = Session { token_digest: [7; 32], user: "nobody".into(), ..session(1) };
+    assert!(!house.open_session(nobodys).await.expect("answered"));
+    assert_eq!(house.session([7; 32]).await.expect("read"), None);
     assert_eq!(house.session([1; 32]).await.expect("read"), Some(session(1)));
 }
 

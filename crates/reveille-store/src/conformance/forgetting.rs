@@ -124,6 +124,14 @@ pub async fn old_keys_are_forgotten(bench: &dyn Bench) {
 /// Sessions are forgotten by their last use.
 pub async fn old_sessions_are_forgotten(bench: &dyn Bench) {
     let house = House::empty(bench).await;
+    let demo = crate::UserDeclaration {
+        name: "demo".into(),
+        password_hash: "hash".into(),
+        operator: None,
+        accounts: vec![],
+    };
+    let declaration = crate::Declaration { users: vec![demo], ..crate::Declaration::default() };
+    house.apply(declaration, at(0)).await.expect("applied");
     for (number, last_used_at) in [(1, at(10)), (2, at(10)), (3, at(10)), (4, at(20))] {
         let token_digest = [number; 32];
         let session = Session { token_digest, user: "demo".into(), client: 1, last_used_at, ended_at: None };

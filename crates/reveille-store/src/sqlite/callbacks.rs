@@ -38,9 +38,15 @@ impl Callbacks for Sqlite {
     }
 
     async fn replay(&self, scope: ReplayScope, at: Timestamp, limit: usize) -> Result<Replayed> {
-        self.writer
-            .write("replay callbacks", limit, Urgency::Now, move |db| replay(db, &scope, at, limit))
-            .await
+        let search = move |db: &Connection| match &scope {
+            ReplayScope::One { request, number } => ended_one(db, *request, *number),
+            ReplayScope::Account { .. } => ended_in(db, &scope, limit),
+        };
+        let found = self.readers.read("find callbacks to replay", search).await?;
+        let next = found.last().copied().filter(|_| found.len() == limit);
+        let replay = move |db: &Connection| replay(db, &found, at);
+        let callbacks = self.writer.write("replay callbacks", limit, Urgency::Now, replay).await?;
+        Ok(Replayed { callbacks, next })
     }
 
     async fn archived(&self, account: &AccountName) -> Result<u64> {
@@ -250,40 +256,46 @@ fn count_ends(db: &Connection, sequence: i64, ends: &Ends) -> rusqlite::Result<(
     Ok(())
 }
 
-fn replay(db: &Connection, scope: &ReplayScope, at: Timestamp, limit: usize) -> rusqlite::Result<Replayed> {
-    let found = match scope {
-        ReplayScope::One { request, number } => ended_one(db, *request, *number)?,
-        ReplayScope::Account { .. } => ended_in(db, scope, limit)?,
-    };
-    for (position, delivered) in &found {
-        make_due_again(db, *position, *delivered, at)?;
+/// How many of these begin a new series: those that have still ended.
+fn replay(db: &Connection, found: &[Position], at: Timestamp) -> rusqlite::Result<usize> {
+    let mut delivered = db.prepare_cached(
+        "SELECT answered IS NOT NULL FROM callback WHERE sequence = ? AND number = ? AND ended_at IS NOT NULL",
+    )?;
+    let mut replayed = 0;
+    for position in found {
+        let key = params![position.sequence, position.number];
+        let ended: Option<bool> = delivered.query_row(key, |row| row.get(0)).optional()?;
+        if let Some(delivered) = ended {
+            make_due_again(db, *position, delivered, at)?;
+            replayed += 1;
+        }
     }
-    let next = found.last().map(|(position, _)| *position).filter(|_| found.len() == limit);
-    Ok(Replayed { callbacks: found.len(), next })
+    Ok(replayed)
 }
 
-fn ended_one(db: &Connection, request: RequestId, number: u32) -> rusqlite::Result<Vec<(Position, bool)>> {
+fn ended_one(db: &Connection, request: RequestId, number: u32) -> rusqlite::Result<Vec<Position>> {
     let mut select = db.prepare_cached(
-        "SELECT c.sequence, c.number, c.answered IS NOT NULL FROM request AS r JOIN callback AS c USING (sequence)
+        "SELECT c.sequence, c.number FROM request AS r JOIN callback AS c USING (sequence)
          WHERE r.request_id = ? AND c.number = ? AND c.ended_at IS NOT NULL",
     )?;
     select.query_map(params![request.to_string(), number], read_ended)?.collect()
 }
 
-fn read_ended(row: &Row<'_>) -> rusqlite::Result<(Position, bool)> {
-    Ok((Position { sequence: row.get(0)?, number: row.get(1)? }, row.get(2)?))
+fn read_ended(row: &Row<'_>) -> rusqlite::Result<Position> {
+    Ok(Position { sequence: row.get(0)?, number: row.get(1)? })
 }
 
-fn ended_in(db: &Connection, scope: &ReplayScope, limit: usize) -> rusqlite::Result<Vec<(Position, bool)>> {
+fn ended_in(db: &Connection, scope: &ReplayScope, limit: usize) -> rusqlite::Result<Vec<Position>> {
     let ReplayScope::Account { account, request, from, to, delivered, after } = scope else {
         return Ok(Vec::new());
     };
     let mut select = db.prepare_cached(&format!(
-        "SELECT c.sequence, c.number, c.answered IS NOT NULL
+        "SELECT c.sequence, c.number
          FROM request AS r JOIN callback AS c USING (sequence) JOIN subrequest AS s USING (sequence, number)
          WHERE r.account = :account AND {OF_REQUEST}
            AND r.callbacks_archived + CASE WHEN :delivered THEN r.callbacks_delivered ELSE 0 END > 0
            AND (r.sequence, c.number) > (:sequence, :number)
+           AND r.accepted_at < :to AND coalesce(r.ended_at, :from) >= :from
            AND c.ended_at IS NOT NULL AND (:delivered OR c.archived IS NOT NULL)
            AND s.ended_at >= :from AND s.ended_at < :to
          ORDER BY r.sequence, c.number LIMIT :limit"

@@ -64,7 +64,7 @@ impl Directory for Sqlite {
         self.writer.write("count a failed login", 1, Urgency::Now, count).await
     }
 
-    async fn open_session(&self, session: Session) -> Result<()> {
+    async fn open_session(&self, session: Session) -> Result<bool> {
         self.writer.write("open a session", 1, Urgency::Now, move |db| open_session(db, &session)).await
     }
 
@@ -318,12 +318,14 @@ fn login_failed(
     })
 }
 
-fn open_session(db: &Connection, session: &Session) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE user SET failed_logins = 0 WHERE name = ? AND locked_at IS NULL")?
-        .execute([&session.user])?;
+fn open_session(db: &Connection, session: &Session) -> rusqlite::Result<bool> {
+    let unlocked = "UPDATE user SET failed_logins = 0 WHERE name = ? AND locked_at IS NULL";
+    if db.prepare_cached(unlocked)?.execute([&session.user])? == 0 {
+        return Ok(false);
+    }
     db.prepare_cached("INSERT INTO session (token_digest, user, client, last_used_at) VALUES (?, ?, ?, ?)")?
         .execute(params![session.token_digest, session.user, session.client, session.last_used_at.0])?;
-    Ok(())
+    Ok(true)
 }
 
 fn session(db: &Connection, token_digest: [u8; 32]) -> rusqlite::Result<Option<Session>> {

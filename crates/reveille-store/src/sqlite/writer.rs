@@ -42,7 +42,8 @@ pub(super) enum Urgency {
 trait Job: Send {
     fn rows(&self) -> usize;
     fn urgency(&self) -> Urgency;
-    fn run(&mut self, connection: &Connection);
+    /// Runs the job; an error means that the batch can not go on.
+    fn run(&mut self, connection: &Connection) -> rusqlite::Result<()>;
     fn settle(self: Box<Self>, kept: Kept);
 }
 
@@ -75,9 +76,11 @@ where
         self.urgency
     }
 
-    fn run(&mut self, connection: &Connection) {
-        let Some(work) = self.work.take() else { return };
-        self.result = Some(in_savepoint(connection, work));
+    fn run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        if let Some(work) = self.work.take() {
+            self.result = Some(in_savepoint(connection, work)?);
+        }
+        Ok(())
     }
 
     fn settle(self: Box<Self>, kept: Kept) {
@@ -90,17 +93,21 @@ where
     }
 }
 
+/// What the work came to; an error of its own leaves its neighbours alone, one of the savepoint does not.
 fn in_savepoint<T>(
     connection: &Connection,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
+) -> rusqlite::Result<rusqlite::Result<T>> {
     connection.prepare_cached("SAVEPOINT job")?.execute([])?;
     let result = work(connection);
+    if connection.is_autocommit() {
+        return Err(rusqlite::Error::ExecuteReturnedResults); // SQLite rolled the whole batch back
+    }
     if result.is_err() {
         connection.prepare_cached("ROLLBACK TO job")?.execute([])?;
     }
     connection.prepare_cached("RELEASE job")?.execute([])?;
-    result
+    Ok(result)
 }
 
 impl Writer {
@@ -238,10 +245,7 @@ fn commit(connection: &Connection, batch: &mut [Box<dyn Job>]) -> bool {
     let attempt = || -> rusqlite::Result<()> {
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         for job in batch.iter_mut() {
-            job.run(connection);
-            if connection.is_autocommit() {
-                return Err(rusqlite::Error::ExecuteReturnedResults); // SQLite rolled the whole batch back
-            }
+            job.run(connection)?;
         }
         connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(())
