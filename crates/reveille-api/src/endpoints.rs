@@ -364,11 +364,18 @@ async fn observe(
     next: Next,
 ) -> Response {
     let began_at = app.engine.clock().now();
-    let request_id = request.headers().get("x-request-id").cloned();
+    let request_id = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
+    let request_id = request_id.unwrap_or_default().to_owned();
     let response = next.run(request).await;
     let status = response.status().as_u16();
     let millis = app.engine.clock().now().since(began_at).as_millis();
-    info!(http.call = call, http.status = status, http.request_id = ?request_id, millis, "Answered {call} with {status}");
+    info!(
+        http.call = call,
+        http.status = status,
+        http.request_id = request_id,
+        millis,
+        "Answered {call} with {status}"
+    );
     app.engine.metrics().answered(call, status);
     response
 }

@@ -72,7 +72,7 @@ async fn record(shared: &Shared, recordings: &[Recording]) -> Vec<Recorded> {
         match shared.store.record(recordings.to_vec()).await {
             Ok(recorded) => return recorded,
             Err(error) => {
-                error!(error = %Chain(&error), "Cannot record {} outcomes; trying again", recordings.len())
+                error!(error = %Chain(&error), "Cannot record {} outcomes; trying again", recordings.len());
             }
         }
         shared.clock.sleep(AGAIN_AFTER).await;

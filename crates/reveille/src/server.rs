@@ -2,17 +2,17 @@
 
 use crate::config::Config;
 use crate::system::{Dice, SystemClock};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use reveille_api::{App, Serving, serve};
 use reveille_domain::Clock;
 use reveille_engine::{Engine, Metrics, Parts, Random, Secrets};
 use reveille_store::Store;
 use reveille_store::sqlite::Sqlite;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -98,16 +98,25 @@ fn make_key(path: &Path, random: &dyn Random) -> Result<()> {
 
 /// Keeps a second server off the same SQLite file until the value is dropped, or the process has ended.
 fn lock_store(config: &Config) -> Result<File> {
-    let path = config.sqlite()?.path.with_extension("lock");
-    let open = || File::options().create(true).truncate(false).write(true).open(&path);
-    let file = open().with_context(|| format!("cannot open {}", path.display()))?;
-    file.try_lock()
-        .with_context(|| format!("another server works on this store already ({})", path.display()))?;
-    Ok(file)
+    let mut path = config.sqlite()?.path.into_os_string();
+    path.push(".lock");
+    let path = PathBuf::from(path);
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another server works on this store already ({})", path.display())
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
 }
 
 fn parse_key(text: &str) -> Result<[u8; 32]> {
-    ensure!(text.len() == 64 && text.is_ascii(), "a key has 64 hexadecimal digits");
+    let hexadecimal = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    ensure!(text.len() == 64 && hexadecimal, "a key has 64 hexadecimal digits");
     let mut key = [0; 32];
     for (byte, digits) in key.iter_mut().zip(text.as_bytes().chunks(2)) {
         let digits = std::str::from_utf8(digits)?;
@@ -122,6 +131,9 @@ impl Server {
         let lock = lock_store(config)?;
         let secrets = read_secrets(config, given.random.as_ref())?;
         let store = open_store(config)?;
+        let socket = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", config.listen))?;
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
             clock: Arc::clone(&given.clock),
@@ -143,9 +155,6 @@ impl Server {
             Engine::start(config.engine(&given.clock)?, parts).await.context("cannot start on the store")?;
         let engine = Arc::new(engine);
         let app = App::new(Arc::clone(&engine), secrets, given.random, config.api());
-        let socket = TcpListener::bind(config.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}", config.listen))?;
         let serving = serve(app, socket, config.server())?;
         info!("Listening on {}", serving.address());
         let noticing = tokio::spawn(notice(Arc::clone(&engine)));

@@ -26,12 +26,17 @@ pub(super) fn run(configured: &Configured) -> Result<ExitCode> {
     } else {
         println!("store          {} does not exist yet; serve and apply make it", sqlite.path.display());
     }
-    match config.key_file()? {
-        path if path.exists() => {
-            read_secrets(&config, &Dice::default())?;
-            println!("key            {}", path.display());
+    if config.server_key().is_some() || sqlite.path.exists() || config.key_file()?.exists() {
+        read_secrets(&config, &Dice::default())?;
+        match config.server_key() {
+            Some(_) => println!("key            given directly"),
+            None => println!("key            {}", config.key_file()?.display()),
         }
-        path => println!("key            {} does not exist yet; serve and apply make it", path.display()),
+    } else {
+        println!(
+            "key            {} does not exist yet; serve and apply make it",
+            config.key_file()?.display()
+        );
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let engine = config.engine(&clock)?;
