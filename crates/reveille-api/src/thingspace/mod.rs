@@ -1,4 +1,4 @@
-//! The ThingSpace surface, call by call as `contract.md` has it.
+//! The ThingSpace surface, call by call as ThingSpace documents it; what it leaves open: docs/choices.md.
 
 pub(crate) mod listeners;
 pub(crate) mod profile_actions;
