@@ -2,8 +2,9 @@
 
 use crate::openapi::{Answer, Schema, document};
 use crate::refused::{Dialect, Refused};
-use crate::reveille::{callbacks, carriers, events, profiles, requests};
-use crate::thingspace::{listeners, profile_actions, session, status, token};
+use crate::reveille::{callbacks, carriers, events, profiles, requests, timeline};
+use crate::thingspace::profile_actions::ActionCall;
+use crate::thingspace::{device_queries, listeners, profile_actions, session, status, token};
 use crate::{App, health};
 use axum::Router;
 use axum::extract::{Request, State};
@@ -17,6 +18,7 @@ use reveille_wire::answers::{
     AcceptedAnswer, ListedListener, ListenerAnswer, ListenerBody, LoginBody, ResetAnswer, ResetBody,
     SessionAnswer, SimpleStatusAnswer, StatusAnswer, TokenAnswer,
 };
+use reveille_wire::device_queries::{DeviceHistoryBody, DeviceListBody};
 use reveille_wire::profile_action::ProfileActionBody;
 use schemars::JsonSchema;
 use std::sync::Arc;
@@ -171,13 +173,23 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         )
         .answers::<ListenerAnswer>(),
         endpoint(
-            "profile_resume",
+            "device_list",
             post.clone(),
-            "/api/m2m/v1/devices/profile/actions/profile_resume",
-            "Resume suspended profiles, 1 to 10,000",
-            profile_actions::profile_resume,
+            "/api/m2m/v2/devices/actions/list",
+            "List devices; the list comes by callback, in numbered pages",
+            device_queries::list,
         )
-        .takes::<ProfileActionBody<'static>>()
+        .takes::<DeviceListBody<'static>>()
+        .answers::<AcceptedAnswer>()
+        .tells(),
+        endpoint(
+            "device_history",
+            post.clone(),
+            "/api/m2m/v2/devices/history/actions/list",
+            "Ask what became of devices; it comes by callback, in numbered pages",
+            device_queries::history,
+        )
+        .takes::<DeviceHistoryBody<'static>>()
         .answers::<AcceptedAnswer>()
         .tells(),
         endpoint(
@@ -197,8 +209,18 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         )
         .answers::<SimpleStatusAnswer>(),
     ];
+    all.extend(profile_actions::CALLS.iter().map(|call| action(&post, call)));
     all.extend(own_endpoints(&get, &post));
     all
+}
+
+fn action(post: &Method, call: &'static ActionCall) -> Endpoint {
+    let of = call.action;
+    let accept = move |app, caller, headers, body| profile_actions::accept(of, app, caller, headers, body);
+    endpoint(of.name(), post.clone(), call.path, call.summary, accept)
+        .takes::<ProfileActionBody<'static>>()
+        .answers::<AcceptedAnswer>()
+        .tells()
 }
 
 fn own_endpoints(get: &Method, post: &Method) -> Vec<Endpoint> {
@@ -249,13 +271,35 @@ fn own_endpoints(get: &Method, post: &Method) -> Vec<Endpoint> {
             .query(&[
                 ACCOUNT,
                 ("state", "`PRE_ACTIVE`, `ACTIVE`, `SUSPEND` or `DEACTIVE`"),
+                ("profileStatus", "A status on the card, `ENABLE` for one"),
                 ("network", "`verizon-us` or `global`"),
+                ("role", "`LEAD`, `LOCAL` or `DEFAULT`"),
+                ("servicePlan", "The name of a service plan"),
+                ("inDoubt", "`true` or `false`"),
+                ("eid", "On this eUICC"),
+                ("imei", "In this device"),
+                ("msisdn", "With this number"),
                 AFTER,
                 PAGED,
             ])
             .answers::<profiles::ProfilePage>(),
-        endpoint("profile", get(), "/api/reveille/v1/profiles/{iccid}", "Show a profile", profiles::show)
-            .answers::<profiles::Profile>(),
+        endpoint(
+            "profile",
+            get(),
+            "/api/reveille/v1/profiles/{iccid}",
+            "Show a profile with its device, and why it is not in service, if it is not",
+            profiles::show,
+        )
+        .answers::<profiles::ProfileWithDevice>(),
+        endpoint(
+            "profile_timeline",
+            get(),
+            "/api/reveille/v1/profiles/{iccid}/timeline",
+            "Show everything that was asked of a profile and all that came of it, oldest first",
+            timeline::show,
+        )
+        .query(&[AFTER, PAGED])
+        .answers::<timeline::Timeline>(),
         endpoint(
             "profile_history",
             get(),

@@ -7,7 +7,7 @@
 
 use crate::{Carrier, Operation, Replies, Reply};
 use async_trait::async_trait;
-use reveille_domain::{Eid, EndState, Iccid, Imsi, Msisdn, OperationId, RequestId};
+use reveille_domain::{Eid, EndState, Iccid, Imsi, Msisdn, OperationId, Profile, RequestId};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::mpsc::{self, UnboundedReceiver, error::TryRecvError};
@@ -36,6 +36,8 @@ pub struct Subscription {
     pub imsi: Option<Imsi>,
     /// Its phone number, where the adapter needs it.
     pub msisdn: Option<Msisdn>,
+    /// Every profile on its eUICC, as they are recorded; none where the card plays no part.
+    pub card: Vec<Profile>,
 }
 
 /// An adapter under test, with a network behind it.
@@ -50,8 +52,16 @@ pub trait Bench: Send + Sync {
     /// That many subscriptions that the network knows, in either state, and that no earlier call has named.
     async fn fresh(&self, count: usize) -> Vec<Subscription>;
 
-    /// How the network itself holds a profile, seen past the adapter; `None` where that cannot be seen.
-    async fn state_of(&self, iccid: &Iccid) -> Option<EndState>;
+    /// Likewise, all on one eUICC: the first its LEAD, enabled; the others on the card and disabled. Asked for
+    /// only where the adapter knows ends on the card.
+    async fn fresh_card(&self, count: usize) -> Vec<Subscription>;
+
+    /// The ends that the adapter knows; it rejects the others.
+    fn ends(&self) -> &[EndState];
+
+    /// Whether the network itself has a profile at that end, seen past the adapter; `None` where that cannot
+    /// be seen.
+    async fn shows(&self, subscription: &Subscription, end: EndState) -> Option<bool>;
 }
 
 /// Runs the whole suite.
@@ -63,6 +73,11 @@ pub async fn conforms(bench: &dyn Bench) {
     batches_run_side_by_side(bench).await;
     a_call_dropped_at_once_is_settled_by_repeating(bench).await;
     a_call_dropped_midway_is_settled_by_repeating(bench).await;
+    every_end_that_is_known_is_reached_and_may_be_repeated(bench).await;
+    ends_that_are_not_known_are_rejected(bench).await;
+    one_profile_of_a_card_is_enabled(bench).await;
+    a_profile_goes_through_its_life_on_a_card(bench).await;
+    a_card_call_that_was_dropped_is_settled_by_repeating(bench).await;
 }
 
 /// Nothing asked, nothing said.
@@ -143,6 +158,85 @@ pub async fn a_call_dropped_midway_is_settled_by_repeating(bench: &dyn Bench) {
     settle(bench, &batch).await;
 }
 
+/// The service plan that the suite's operations name.
+const PLAN: &str = "Plan of the suite";
+
+/// Each end that the adapter knows is reached, stays reached when it is asked for again under the same id,
+/// and under another.
+pub async fn every_end_that_is_known_is_reached_and_may_be_repeated(bench: &dyn Bench) {
+    for end in EndState::ALL.into_iter().filter(|end| bench.ends().contains(end)) {
+        let about =
+            if end.touches_card() { bench.fresh_card(2).await.split_off(1) } else { bench.fresh(2).await };
+        let first = operations(bench.request_id(), &about, end);
+        let again = operations(bench.request_id(), &about, end);
+        for batch in [&first, &first, &again] {
+            settle(bench, batch).await;
+        }
+        for subscription in &about {
+            assert_ne!(bench.shows(subscription, end).await, Some(false), "{end:?} was said to be reached");
+        }
+    }
+}
+
+/// An end that the adapter does not know is rejected for good, at once.
+pub async fn ends_that_are_not_known_are_rejected(bench: &dyn Bench) {
+    for end in EndState::ALL.into_iter().filter(|end| !bench.ends().contains(end)) {
+        let batch = operations(bench.request_id(), &bench.fresh(2).await, end);
+        let replies = call(&*bench.carrier(), &batch).await;
+        for operation in &batch {
+            let reply = replies.get(&operation.id);
+            assert!(matches!(reply, Some(Reply::Rejected { .. })), "{end:?} is not known; said: {reply:?}");
+        }
+    }
+}
+
+/// Enabling one profile of an eUICC disables the others.
+pub async fn one_profile_of_a_card_is_enabled(bench: &dyn Bench) {
+    if !bench.ends().contains(&EndState::Enabled) {
+        return;
+    }
+    let card = bench.fresh_card(3).await;
+    for enabled in [1, 2, 0, 0, 1] {
+        settle(bench, &operations(bench.request_id(), &card[enabled..=enabled], EndState::Enabled)).await;
+        for (at, subscription) in card.iter().enumerate() {
+            let shows = bench.shows(subscription, EndState::Enabled).await;
+            assert_eq!(shows.unwrap_or(at == enabled), at == enabled, "profile {at} of the card");
+        }
+    }
+}
+
+/// Enabled, disabled, deleted and downloaded again, as far as the adapter knows these ends.
+pub async fn a_profile_goes_through_its_life_on_a_card(bench: &dyn Bench) {
+    use EndState::{Deleted, Disabled, Downloaded, Enabled};
+    let life = [Enabled, Disabled, Deleted, Downloaded, Enabled];
+    if !life.iter().all(|end| bench.ends().contains(end)) {
+        return;
+    }
+    let about = bench.fresh_card(2).await.split_off(1);
+    for end in life {
+        settle(bench, &operations(bench.request_id(), &about, end)).await;
+        assert_ne!(bench.shows(&about[0], end).await, Some(false), "{end:?} was said to be reached");
+    }
+}
+
+/// A call that touches cards and is dropped is settled by repeating it.
+pub async fn a_card_call_that_was_dropped_is_settled_by_repeating(bench: &dyn Bench) {
+    if !bench.ends().contains(&EndState::Enabled) {
+        return;
+    }
+    let about = bench.fresh_card(2).await.split_off(1);
+    let batch = operations(bench.request_id(), &about, EndState::Enabled);
+    let (sender, replies) = mpsc::unbounded_channel();
+    let carrier = bench.carrier();
+    tokio::select! {
+        biased;
+        () = carrier.apply(batch.clone(), sender) => {}
+        () = std::future::ready(()) => {}
+    }
+    told(replies, &batch).await;
+    settle(bench, &batch).await;
+}
+
 /// One operation per subscription, numbered as a request numbers its subrequests.
 fn operations(request: RequestId, subscriptions: &[Subscription], end_state: EndState) -> Vec<Operation> {
     let numbered = (1..).zip(subscriptions.iter().cloned());
@@ -153,6 +247,8 @@ fn operations(request: RequestId, subscriptions: &[Subscription], end_state: End
         imsi: of.imsi,
         msisdn: of.msisdn,
         end_state,
+        service_plan: (end_state == EndState::OnPlan).then(|| PLAN.into()),
+        card: if end_state.touches_card() { of.card } else { Vec::new() },
     };
     numbered.map(operation).collect()
 }
@@ -180,8 +276,15 @@ async fn settle(bench: &dyn Bench, batch: &[Operation]) {
         batch.len()
     );
     for operation in batch {
-        let state = bench.state_of(&operation.iccid).await.unwrap_or(operation.end_state);
-        assert_eq!(state, operation.end_state, "{} was said to be settled", operation.id);
+        let of = Subscription {
+            iccid: operation.iccid.clone(),
+            eid: operation.eid.clone(),
+            imsi: operation.imsi.clone(),
+            msisdn: operation.msisdn.clone(),
+            card: Vec::new(),
+        };
+        let shows = bench.shows(&of, operation.end_state).await;
+        assert_ne!(shows, Some(false), "{} was said to be settled", operation.id);
     }
 }
 
@@ -189,7 +292,7 @@ fn settles(id: OperationId, reply: &Reply) -> Option<OperationId> {
     match reply {
         Reply::Done | Reply::AlreadySo => Some(id),
         Reply::RetryLater { .. } | Reply::Unknown => None,
-        Reply::Rejected { reason } => {
+        Reply::Rejected { reason } | Reply::RolledBack { reason, .. } => {
             panic!("{id} names a subscription that the network knows; said: {reason}")
         }
     }
@@ -255,7 +358,9 @@ mod tests {
         async fn apply(&self, operations: Vec<Operation>, replies: Replies) {
             for operation in operations {
                 let mut id = operation.id;
+                let known = matches!(operation.end_state, EndState::InService | EndState::Suspended);
                 let reply = match self.flaw {
+                    Flaw::None if !known => Reply::Rejected { reason: "unknown here".into() },
                     Flaw::Rejects => Reply::Rejected { reason: "unknown".into() },
                     Flaw::NeverSettles => Reply::Unknown,
                     _ => Reply::Done,
@@ -301,13 +406,21 @@ mod tests {
                 eid: format!("{number:032}").parse().unwrap(),
                 imsi: None,
                 msisdn: None,
+                card: Vec::new(),
             };
             numbers.take(count).map(subscription).collect()
         }
 
-        async fn state_of(&self, iccid: &Iccid) -> Option<EndState> {
-            let opposite = EndState::Suspended; // of the resume that the test of a false "done" asks for
-            Some(self.network.lock().unwrap().get(iccid).copied().unwrap_or(opposite))
+        async fn fresh_card(&self, _count: usize) -> Vec<Subscription> {
+            panic!("it knows no ends on the card")
+        }
+
+        fn ends(&self) -> &[EndState] {
+            &[EndState::InService, EndState::Suspended]
+        }
+
+        async fn shows(&self, subscription: &Subscription, end: EndState) -> Option<bool> {
+            Some(self.network.lock().unwrap().get(&subscription.iccid) == Some(&end))
         }
     }
 
@@ -348,6 +461,12 @@ mod tests {
     #[should_panic(expected = "unsettled after 50 tries")]
     async fn an_operation_that_never_settles_is_found() {
         repeating_an_operation_is_safe(&bench(Flaw::NeverSettles)).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "is not known; said")]
+    async fn an_end_that_is_taken_for_known_is_found() {
+        ends_that_are_not_known_are_rejected(&bench(Flaw::ToldButNotDone)).await;
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ pub mod conformance;
 pub mod simulated;
 
 use async_trait::async_trait;
-use reveille_domain::{Eid, EndState, Iccid, Imsi, Msisdn, OperationId};
+use reveille_domain::{Eid, EndState, Iccid, Imsi, Msisdn, OperationId, Profile, Reported};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -27,6 +27,10 @@ pub struct Operation {
     pub msisdn: Option<Msisdn>,
     /// How it shall be.
     pub end_state: EndState,
+    /// The service plan that the request names: what `EndState::OnPlan` means, a wish beside the others.
+    pub service_plan: Option<Box<str>>,
+    /// Where the card is touched: every profile on the eUICC, this one among them, as they are recorded.
+    pub card: Vec<Profile>,
 }
 
 /// What a carrier said of one operation. Silence is an answer too, so there is no `Err`.
@@ -41,13 +45,43 @@ pub enum Reply {
         /// Why.
         reason: Box<str>,
     },
-    /// Not now; nothing was done.
+    /// Refused for good after the card had tried: it went back, and has that profile enabled now.
+    RolledBack {
+        /// Why.
+        reason: Box<str>,
+        /// What the card has enabled.
+        enabled: Option<Iccid>,
+    },
+    /// Not now; nothing was done. A card that cannot be reached is such a case.
     RetryLater {
         /// When to come again, where the carrier says so.
         after: Option<Duration>,
     },
     /// Sent, and no telling what became of it: the engine drives it again under the same id.
     Unknown,
+}
+
+impl Reply {
+    /// It in one word, for the timeline and the metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::AlreadySo => "already_so",
+            Self::Rejected { .. } => "rejected",
+            Self::RolledBack { .. } => "rolled_back",
+            Self::RetryLater { .. } => "retry_later",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A change that a network made by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The profile.
+    pub iccid: Iccid,
+    /// What is so now.
+    pub reported: Reported,
 }
 
 /// Where replies go, each as soon as it is known, in any order.
@@ -63,4 +97,10 @@ pub trait Carrier: Send + Sync + 'static {
     /// it is known, so that a slow tail holds nobody up. An operation without a reply when the future ends,
     /// or when the caller drops it at the deadline, is `Unknown`.
     async fn apply(&self, operations: Vec<Operation>, replies: Replies);
+
+    /// The next change that the network made by itself; never, where it reports none. What was told once is
+    /// not told again. Safe to drop while it waits.
+    async fn report(&self) -> Report {
+        std::future::pending().await
+    }
 }

@@ -9,12 +9,17 @@ mod profile;
 mod refusal;
 mod request;
 mod retry;
-mod rules;
+pub mod rules;
 
 pub use clock::{Clock, Timestamp};
 pub use ids::{AccountName, Eid, Iccid, Imei, Imsi, InvalidIdentifier, Msisdn, RequestId};
-pub use profile::{EndState, Network, Profile, ProfileState, ProfileStatus, Role, SuspendedBy};
+pub use profile::{Condition, EndState, Network, Profile, ProfileState, ProfileStatus, Role, SuspendedBy};
 pub use refusal::{Fate, Refusal};
-pub use request::{Action, Fault, LeftAs, OperationId, Position, Told};
+pub use request::{
+    Action, Already, Fault, Left, LeftAs, Limit, OperationId, Position, Reported, Service, Subject, Targets,
+    Terms, Told,
+};
 pub use retry::{Backoff, Schedule};
-pub use rules::{Change, decide};
+pub use rules::{
+    Decision, Intent, Part, concerns_euicc, decide, device_outcome, device_state, enabled_instead,
+};

@@ -102,17 +102,130 @@ pub struct Profile {
     pub state: ProfileState,
     /// Its recorded status on the card.
     pub status: ProfileStatus,
+    /// Whether its eUICC falls back to it when the enabled profile has no service.
+    pub fallback: bool,
     /// The service plan that it is on.
     pub service_plan: Option<Box<str>>,
     /// An operation on it was given up unsettled: the network may differ from the record.
     pub in_doubt: bool,
 }
 
-/// How a profile shall be on its network: an operation states an end, so that repeating it is safe.
+/// What of a profile's record an action changes, its service plan aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Condition {
+    /// Its service state.
+    pub state: ProfileState,
+    /// Its status on the card.
+    pub status: ProfileStatus,
+    /// Whether its eUICC falls back to it.
+    pub fallback: bool,
+}
+
+impl Profile {
+    /// How it is recorded now.
+    pub fn condition(&self) -> Condition {
+        Condition { state: self.state, status: self.status, fallback: self.fallback }
+    }
+
+    /// Whether it gives its device network access, as far as the record says.
+    pub fn is_in_service(&self) -> bool {
+        self.state == ProfileState::Active && self.status.is_enabled()
+    }
+}
+
+impl ProfileState {
+    /// Every state.
+    pub const ALL: [Self; 5] = [
+        Self::PreActive,
+        Self::Active,
+        Self::Suspended(SuspendedBy::Profile),
+        Self::Suspended(SuspendedBy::Device),
+        Self::Deactive,
+    ];
+}
+
+impl ProfileStatus {
+    /// Every status.
+    pub const ALL: [Self; 7] = [
+        Self::NotDownloaded,
+        Self::DownloadDisable,
+        Self::DownloadEnable,
+        Self::Enable,
+        Self::Disable,
+        Self::Delete,
+        Self::Unknown,
+    ];
+
+    /// Whether it is the one that the card uses.
+    pub fn is_enabled(self) -> bool {
+        matches!(self, Self::DownloadEnable | Self::Enable)
+    }
+
+    /// Whether it is on the card, enabled or not.
+    pub fn is_on_card(self) -> bool {
+        matches!(self, Self::DownloadDisable | Self::DownloadEnable | Self::Enable | Self::Disable)
+    }
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 3] = [Self::Lead, Self::Local, Self::Default];
+}
+
+/// How a profile shall be on its network and card: an operation states an end, so that repeating it is safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EndState {
-    /// The profile shall have network access.
+    /// It shall have network access, as far as the card uses it.
     InService,
-    /// The profile shall have none, and keep its subscription.
+    /// It shall have none, and keep its subscription.
     Suspended,
+    /// Its subscription shall be at rest.
+    OutOfService,
+    /// It shall be on the service plan that the operation names.
+    OnPlan,
+    /// It shall be on the card, and not enabled by that.
+    Downloaded,
+    /// It shall be on the card and the enabled one.
+    DownloadedAndEnabled,
+    /// It shall be the card's enabled one.
+    Enabled,
+    /// It shall have network access, and be the card's enabled one.
+    InServiceAndEnabled,
+    /// It shall not be enabled; the card enables what it falls back to.
+    Disabled,
+    /// It shall not be on the card.
+    Deleted,
+    /// It shall be what the card falls back to.
+    Fallback,
+}
+
+impl EndState {
+    /// Every end state.
+    pub const ALL: [Self; 11] = [
+        Self::InService,
+        Self::Suspended,
+        Self::OutOfService,
+        Self::OnPlan,
+        Self::Downloaded,
+        Self::DownloadedAndEnabled,
+        Self::Enabled,
+        Self::InServiceAndEnabled,
+        Self::Disabled,
+        Self::Deleted,
+        Self::Fallback,
+    ];
+
+    /// Whether the card must be reached for it.
+    pub fn touches_card(self) -> bool {
+        match self {
+            Self::InService | Self::Suspended | Self::OutOfService | Self::OnPlan => false,
+            Self::Downloaded
+            | Self::DownloadedAndEnabled
+            | Self::Enabled
+            | Self::InServiceAndEnabled
+            | Self::Disabled
+            | Self::Deleted
+            | Self::Fallback => true,
+        }
+    }
 }

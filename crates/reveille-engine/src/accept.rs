@@ -2,11 +2,12 @@
 
 use crate::order::Item;
 use crate::{Chain, Engine, Shared};
-use reveille_domain::{AccountName, Action, Fate, Fault, Profile, Refusal, RequestId};
+use reveille_domain::{AccountName, Action, Fate, Fault, Profile, Refusal, RequestId, Subject, Terms};
 use reveille_store::{
-    Acceptance, IdempotencyKey, NewRequest, NewSubrequest, RequestHead, StoreError, Target, Waiting,
+    Acceptance, DeviceTarget, IdempotencyKey, NewRequest, NewSubrequest, Page, ProfileTarget, RequestHead,
+    StoreError, Target, Waiting,
 };
-use reveille_wire::profile_action::NamedTarget;
+use reveille_wire::profile_action::{NamedDevice, NamedTarget};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,8 @@ use tracing::{info, warn};
 /// How long a caller is told to wait when too much waits already.
 const BACKLOG_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// How often a lost commit is read back before its fate is left unknown, and how long in between.
-const READ_BACK_TRIES: u32 = 20;
+/// How long a caller waits for the fate of a lost commit, and how often the store is asked.
+const READ_BACK_WITHIN: Duration = Duration::from_secs(2);
 const READ_BACK_EVERY: Duration = Duration::from_millis(100);
 
 /// What one call asks for, read and checked.
@@ -27,12 +28,24 @@ pub struct Asked {
     pub action: Action,
     /// The service plan that was named.
     pub service_plan: Option<Box<str>>,
+    /// What is said besides.
+    pub terms: Terms,
     /// Who asks.
     pub user: Box<str>,
     /// The targets, distinct, in order.
-    pub targets: Vec<NamedTarget>,
+    pub targets: Named,
     /// Under which key, if any.
     pub key: Option<IdempotencyKey>,
+}
+
+/// The targets of a call, as they were named.
+pub enum Named {
+    /// Profiles.
+    Profiles(Vec<NamedTarget>),
+    /// Devices, each with whatever is on it.
+    Devices(Vec<NamedDevice>),
+    /// Pages of an answer.
+    Pages(Vec<Page>),
 }
 
 impl Engine {
@@ -41,57 +54,86 @@ impl Engine {
     /// # Errors
     /// A refusal, after which nothing of it is kept; but for `StoreUnavailable` with an unknown fate.
     pub async fn accept(&self, asked: Asked) -> Result<RequestId, Refusal> {
-        let shared = &self.shared;
-        let iccids = asked.targets.iter().map(|target| target.iccid.clone()).collect();
-        let found = shared.store.resolve(&asked.account, iccids).await.map_err(|error| refused(&error))?;
-        let disagreeing =
-            shared.disagreeing(&asked.targets, &found).await.map_err(|error| refused(&error))?;
-        let targets = asked.targets.into_iter().zip(found).enumerate();
-        let subrequests: Arc<[NewSubrequest]> = targets
-            .map(|(index, (named, found))| subrequest(named, found, disagreeing.contains(&index)))
-            .collect();
-        let request = NewRequest {
-            id: RequestId::from_random(shared.random.bits()),
-            account: asked.account,
-            action: asked.action,
-            service_plan: asked.service_plan,
-            accepted_at: shared.now(),
-            user: asked.user,
-            key: asked.key,
-            subrequests,
-        };
-        // In a task of its own: a caller that hangs up must not come between the commit and the order.
-        let keeping = tokio::spawn(Arc::clone(shared).keep(request));
-        keeping.await.unwrap_or(Err(Refusal::StoreUnavailable { fate: Fate::Unknown }))
+        self.shared.accept(asked).await
     }
 }
 
 impl Shared {
-    /// Writes the request and hands it to the order.
-    async fn keep(self: Arc<Self>, request: NewRequest) -> Result<RequestId, Refusal> {
-        let acceptance = match self.store.accept(request.clone(), self.config.limits).await {
-            Err(StoreError::Unconfirmed) => return self.read_back(&request).await,
-            answer => answer.map_err(|error| refused(&error))?,
+    /// See `Engine::accept`.
+    pub(crate) async fn accept(self: &Arc<Self>, asked: Asked) -> Result<RequestId, Refusal> {
+        let found = match asked.targets {
+            Named::Profiles(named) => self.find_profiles(&asked.account, named).await,
+            Named::Devices(named) => self.find_devices(&asked.account, named).await,
+            Named::Pages(pages) => Ok(pages.into_iter().map(page).collect()),
         };
-        match acceptance {
-            Acceptance::Accepted { sequence } => Ok(self.admit(sequence, request)),
-            Acceptance::Repeated { request } => Ok(request),
-            Acceptance::KeyReused => {
+        let request = NewRequest {
+            id: RequestId::from_random(self.random.bits()),
+            account: asked.account,
+            action: asked.action,
+            service_plan: asked.service_plan,
+            terms: asked.terms,
+            accepted_at: self.now(),
+            user: asked.user,
+            key: asked.key,
+            subrequests: found.map_err(|error| refused(&error))?,
+        };
+        // In a task of its own: a caller that hangs up must not come between the commit and the order.
+        let keeping = tokio::spawn(Arc::clone(self).keep(request));
+        keeping.await.unwrap_or(Err(Refusal::StoreUnavailable { fate: Fate::Unknown }))
+    }
+
+    async fn find_profiles(
+        &self,
+        account: &AccountName,
+        named: Vec<NamedTarget>,
+    ) -> reveille_store::Result<Arc<[NewSubrequest]>> {
+        let iccids = named.iter().map(|target| target.iccid.clone()).collect();
+        let found = self.store.resolve(account, iccids).await?;
+        let disagreeing = self.disagreeing(&named, &found).await?;
+        let targets = named.into_iter().zip(found).enumerate();
+        Ok(targets
+            .map(|(index, (named, found))| profile(named, found, disagreeing.contains(&index)))
+            .collect())
+    }
+
+    /// Each profile on a device is a subrequest, and the device itself another, which ends last.
+    async fn find_devices(
+        &self,
+        account: &AccountName,
+        named: Vec<NamedDevice>,
+    ) -> reveille_store::Result<Arc<[NewSubrequest]>> {
+        let eids = named.iter().map(|device| device.eid.clone()).collect();
+        let found = self.store.resolve_devices(account, eids).await?;
+        Ok(named.into_iter().zip(found).flat_map(|(named, found)| device(named, found)).collect())
+    }
+
+    /// Writes the request and hands it to the order. A refill may find it in the store in between, so what
+    /// ends of it is noted from before the commit: it must not be performed again.
+    async fn keep(self: Arc<Self>, request: NewRequest) -> Result<RequestId, Refusal> {
+        self.order().watch(request.id);
+        let kept = match self.store.accept(request.clone(), self.config.limits).await {
+            Err(StoreError::Unconfirmed) => return self.read_back(request).await,
+            Err(error) => Err(refused(&error)),
+            Ok(Acceptance::Accepted { sequence }) => return Ok(self.admit(sequence, request)),
+            Ok(Acceptance::Repeated { request }) => Ok(request),
+            Ok(Acceptance::KeyReused) => {
                 Err(Refusal::IdempotencyKey { detail: "this key was used with another body; use a new one" })
             }
-            Acceptance::Overloaded => Err(Refusal::Overloaded {
+            Ok(Acceptance::Overloaded) => Err(Refusal::Overloaded {
                 what: "Too many profiles of this account, or in all, wait for their turn.",
                 retry_after: BACKLOG_RETRY_AFTER,
             }),
-            Acceptance::NoAccount => Err(Refusal::ForeignAccount),
-        }
+            Ok(Acceptance::NoAccount) => Err(Refusal::ForeignAccount),
+        };
+        self.order().unwatch(request.id);
+        kept
     }
 
     /// Which targets name identifiers beside their ICCID that are not those of the inventory.
     async fn disagreeing(
         &self,
         named: &[NamedTarget],
-        found: &[Option<Target>],
+        found: &[Option<ProfileTarget>],
     ) -> reveille_store::Result<HashSet<usize>> {
         let beside = named.iter().zip(found).enumerate().filter(|(_, (named, _))| named.says_more());
         let beside: Vec<_> =
@@ -115,47 +157,105 @@ impl Shared {
             account: request.account,
             action: request.action,
             service_plan: request.service_plan,
+            terms: request.terms,
             accepted_at: request.accepted_at,
             cancelled: false,
         });
-        let profiles = request.subrequests.len();
-        info!(request.id = %head.id, account.name = %head.account, profiles, "Accepted request {}, {profiles} profiles", head.id);
-        self.metrics.accepted(head.action, profiles);
+        self.note_accepted(&head, request.subrequests.len());
         let mut order = self.order();
+        let ended = order.unwatch(head.id);
         for (number, subrequest) in (1..).zip(request.subrequests.iter()) {
-            let NewSubrequest { iccid, target } = subrequest.clone();
-            order.admit(Item::new(Waiting { request: Arc::clone(&head), number, iccid, target }));
+            if ended.contains(&number) {
+                continue;
+            }
+            let NewSubrequest { subject, target } = subrequest.clone();
+            order.admit(Item::new(Waiting { request: Arc::clone(&head), number, subject, target }));
         }
         drop(order);
         self.lanes.values().for_each(crate::lane::LaneControl::wake);
         head.id
     }
 
-    /// The answer of a commit was lost: the store is asked whether it took the request.
-    async fn read_back(&self, request: &NewRequest) -> Result<RequestId, Refusal> {
-        for _ in 0..READ_BACK_TRIES {
+    fn note_accepted(&self, head: &RequestHead, subrequests: usize) {
+        let action = head.action.name();
+        info!(
+            request.id = %head.id, account.name = %head.account, action, subrequests,
+            "Accepted request {}, {action}, {subrequests} subrequests", head.id
+        );
+        self.metrics.accepted(head.action, subrequests);
+    }
+
+    /// The answer of a commit was lost: the store is asked whether it took the request. Where it cannot tell
+    /// in time, the caller is told so, and the question stays.
+    async fn read_back(self: Arc<Self>, request: NewRequest) -> Result<RequestId, Refusal> {
+        let id = request.id;
+        let mut asking = tokio::spawn(Arc::clone(&self).settle_fate(request));
+        tokio::select! {
+            biased;
+            settled = &mut asking => match settled {
+                Ok(true) => Ok(id),
+                Ok(false) => Err(Refusal::StoreUnavailable { fate: Fate::Refused }),
+                Err(_) => Err(Refusal::StoreUnavailable { fate: Fate::Unknown }),
+            },
+            () = self.clock.sleep(READ_BACK_WITHIN) => {
+                warn!(request.id = %id, "The fate of request {id} is unknown; asking on");
+                Err(Refusal::StoreUnavailable { fate: Fate::Unknown })
+            }
+        }
+    }
+
+    /// Asks until the store can tell; whether it took the request, which then goes its way.
+    async fn settle_fate(self: Arc<Self>, request: NewRequest) -> bool {
+        loop {
             match self.store.request(request.id).await {
                 Ok(Some(kept)) => {
                     info!(request.id = %request.id, "Found request {} after its commit was not confirmed", request.id);
-                    return Ok(self.admit(kept.head.sequence, request.clone()));
+                    self.admit(kept.head.sequence, request);
+                    return true;
                 }
-                Ok(None) => return Err(Refusal::StoreUnavailable { fate: Fate::Refused }),
+                Ok(None) => {
+                    self.order().unwatch(request.id);
+                    return false;
+                }
                 Err(_) => self.clock.sleep(READ_BACK_EVERY).await,
             }
         }
-        warn!(request.id = %request.id, "The fate of request {} is unknown", request.id);
-        Err(Refusal::StoreUnavailable { fate: Fate::Unknown })
     }
 }
 
-/// A target as it stands in the inventory, or the fault that it will end with.
-fn subrequest(named: NamedTarget, found: Option<Target>, disagrees: bool) -> NewSubrequest {
+/// A profile as it stands in the inventory, or the fault that it will end with.
+fn profile(named: NamedTarget, found: Option<ProfileTarget>, disagrees: bool) -> NewSubrequest {
     let target = match found {
         None => Err(Fault::DeviceNotFound),
         Some(_) if disagrees => Err(Fault::IdentifierMismatch),
-        Some(target) => Ok(target),
+        Some(target) => Ok(Target::Profile(target)),
     };
-    NewSubrequest { iccid: named.iccid, target }
+    NewSubrequest { subject: Subject::Profile(named.iccid), target }
+}
+
+/// A device's profiles and the device itself, or the fault that it will end with.
+fn device(named: NamedDevice, found: Option<DeviceTarget>) -> Vec<NewSubrequest> {
+    let differs =
+        |known: &DeviceTarget| named.imei.is_some() && known.imei.is_some() && named.imei != known.imei;
+    let fault = match &found {
+        None => Some(Fault::DeviceNotFound),
+        Some(known) if named.contradicted || differs(known) => Some(Fault::IdentifierMismatch),
+        Some(_) => None,
+    };
+    let subject = Subject::Device(named.eid);
+    let (Some(found), None) = (found, &fault) else {
+        return vec![NewSubrequest { subject, target: Err(fault.unwrap_or(Fault::DeviceNotFound)) }];
+    };
+    let own = NewSubrequest { subject, target: Ok(Target::Device(found.device)) };
+    let profiles = found.profiles.into_iter().map(|(iccid, target)| NewSubrequest {
+        subject: Subject::Profile(iccid),
+        target: Ok(Target::Profile(target)),
+    });
+    profiles.chain([own]).collect()
+}
+
+fn page(page: Page) -> NewSubrequest {
+    NewSubrequest { subject: Subject::Page, target: Ok(Target::Page(page)) }
 }
 
 fn disagrees(named: &NamedTarget, profile: &Profile) -> bool {
@@ -165,7 +265,7 @@ fn disagrees(named: &NamedTarget, profile: &Profile) -> bool {
         || named.msisdn.as_ref().zip(profile.msisdn.as_ref()).is_some_and(|(named, known)| named != known)
 }
 
-fn refused(error: &StoreError) -> Refusal {
+pub(crate) fn refused(error: &StoreError) -> Refusal {
     warn!(error = %Chain(error), "Refused a request: the store cannot take it");
     let fate = if matches!(error, StoreError::Unconfirmed) { Fate::Unknown } else { Fate::Refused };
     Refusal::StoreUnavailable { fate }

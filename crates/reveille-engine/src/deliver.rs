@@ -5,8 +5,8 @@ use crate::outbox::{Standing, Taken};
 use crate::{Chain, Shared};
 use bytes::Bytes;
 use reveille_callbacks::{AttemptFailed, Connection, ListenerUrl};
-use reveille_domain::{AccountName, Timestamp};
-use reveille_store::{AttemptResult, Callback, Mark};
+use reveille_domain::{Left, Timestamp};
+use reveille_store::{AttemptResult, Callback, Mark, Outlet};
 use reveille_wire::CallbackBody;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,11 +33,11 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut stopping = shared.stopping.subscribe();
     while !shared.is_stopping() {
         let changed = shared.outbox.changed.notified();
-        for (account, limit) in shared.outbox.refills(shared.now()) {
-            tokio::spawn(refill(Arc::clone(&shared), account, limit));
+        for (outlet, limit) in shared.outbox.refills(shared.now()) {
+            tokio::spawn(refill(Arc::clone(&shared), outlet, limit));
         }
-        for (account, standing) in shared.outbox.wanted() {
-            tokio::spawn(connect_and_send(Arc::clone(&shared), account, standing));
+        for (outlet, standing) in shared.outbox.wanted() {
+            tokio::spawn(connect_and_send(Arc::clone(&shared), outlet, standing));
         }
         let now = shared.now();
         let due = shared.outbox.next_due().filter(|due| *due > now);
@@ -56,16 +56,16 @@ async fn sleep_until(shared: &Shared, at: Option<Timestamp>) {
     }
 }
 
-async fn refill(shared: Arc<Shared>, account: AccountName, limit: usize) {
+async fn refill(shared: Arc<Shared>, outlet: Outlet, limit: usize) {
     let now = shared.now();
-    let (read, more_at) = match read_due(&shared, &account, now, limit).await {
+    let (read, more_at) = match read_due(&shared, &outlet, now, limit).await {
         Ok(read) => read,
         Err(error) => {
             warn!(error = %Chain(&error), "Cannot read due callbacks; trying again");
             (Vec::new(), Some(now.plus(AGAIN_AFTER)))
         }
     };
-    shared.outbox.refilled(&account, limit, read, more_at);
+    shared.outbox.refilled(&outlet, limit, read, more_at);
     shared.outbox.wake();
 }
 
@@ -73,31 +73,31 @@ type Read = (Vec<Callback>, Option<Timestamp>);
 
 async fn read_due(
     shared: &Shared,
-    account: &AccountName,
+    outlet: &Outlet,
     now: Timestamp,
     limit: usize,
 ) -> reveille_store::Result<Read> {
-    let read = shared.store.due(account, now, limit).await?;
-    let more_at = if read.len() == limit { Some(now) } else { shared.store.next_due(account, now).await? };
+    let read = shared.store.due(outlet, now, limit).await?;
+    let more_at = if read.len() == limit { Some(now) } else { shared.store.next_due(outlet, now).await? };
     Ok((read, more_at))
 }
 
-/// One connection of an account's listener: sends what waits until nothing has for a while.
-async fn connect_and_send(shared: Arc<Shared>, account: AccountName, standing: Standing) {
+/// One connection of an outlet's listener: sends what waits until nothing has for a while.
+async fn connect_and_send(shared: Arc<Shared>, outlet: Outlet, standing: Standing) {
     if let Ok(permit) = Arc::clone(shared.outbox.share_of(standing)).acquire_owned().await {
-        send_while_wanted(&shared, &account, standing).await;
+        send_while_wanted(&shared, &outlet, standing).await;
         drop(permit);
     }
-    shared.outbox.leave(&account);
+    shared.outbox.leave(&outlet);
 }
 
-async fn send_while_wanted(shared: &Shared, account: &AccountName, standing: Standing) {
+async fn send_while_wanted(shared: &Shared, outlet: &Outlet, standing: Standing) {
     let share = shared.outbox.share_of(standing);
     let mut line = Line { connection: None };
     let turn_until = shared.now().plus(TURN);
     while !shared.is_stopping() {
         let offered = shared.outbox.offered.notified();
-        match shared.outbox.take(account, standing) {
+        match shared.outbox.take(outlet, standing) {
             Taken::Callback(callback) => {
                 deliver(shared, &mut line, *callback).await;
                 if share.available_permits() == 0 && shared.now() >= turn_until {
@@ -113,9 +113,9 @@ async fn send_while_wanted(shared: &Shared, account: &AccountName, standing: Sta
         }
         tokio::select! {
             () = offered => {}
-            () = shared.clock.sleep(IDLE) => if !shared.outbox.has_work(account) { return },
+            () = shared.clock.sleep(IDLE) => if !shared.outbox.has_work(outlet) { return },
         }
-        if !shared.outbox.has_work(account) && share.available_permits() == 0 {
+        if !shared.outbox.has_work(outlet) && share.available_permits() == 0 {
             return;
         }
     }
@@ -127,30 +127,47 @@ struct Line {
 }
 
 /// Makes one attempt, or archives at once where there is no listener; its end is marked.
-async fn deliver(shared: &Shared, line: &mut Line, callback: Callback) {
-    let account = &callback.request.account;
-    let result = match shared.outbox.listeners.of(shared, account).await {
+async fn deliver(shared: &Shared, line: &mut Line, mut callback: Callback) {
+    let outlet = callback.outlet();
+    let destination = match prepare(shared, &outlet, &mut callback).await {
+        Ok(destination) => destination,
         Err(error) => {
-            warn!(error = %Chain(&error), "Cannot read a listener; trying again");
+            warn!(error = %Chain(&error), "Cannot read what an attempt needs; trying again");
             shared.outbox.put_back(callback);
             return shared.clock.sleep(AGAIN_AFTER).await;
         }
-        Ok(None) => AttemptResult::NoListener,
-        Ok(Some(destination)) => attempt(shared, line, &callback, &destination).await,
+    };
+    let result = match destination {
+        None => AttemptResult::NoListener,
+        Some(destination) => attempt(shared, line, &callback, &destination).await,
     };
     let failed = matches!(result, AttemptResult::Failed { .. } | AttemptResult::Exhausted { .. });
     let ordinal = callback.attempts + u32::from(result != AttemptResult::NoListener);
     let mark = Mark {
         request: callback.request.id,
-        position: callback.position(),
-        account: account.clone(),
+        key: callback.key(),
+        outlet,
         series: callback.series,
         ordinal,
         at: shared.now(),
         result,
     };
-    shared.outbox.attempted(account, failed);
+    shared.outbox.attempted(&mark.outlet, failed);
     let _ = shared.marks.send(mark);
+}
+
+/// Where the callback goes now; its document is read, where it tells one.
+async fn prepare(
+    shared: &Shared,
+    outlet: &Outlet,
+    callback: &mut Callback,
+) -> reveille_store::Result<Option<Arc<Destination>>> {
+    let destination = shared.outbox.listeners.of(shared, outlet).await?;
+    let position = callback.key().position;
+    if let (Some(_), Ok(Left::Document(text))) = (&destination, &mut callback.told.result) {
+        *text = shared.store.document(position).await?.unwrap_or_default();
+    }
+    Ok(destination)
 }
 
 async fn attempt(shared: &Shared, line: &mut Line, callback: &Callback, to: &Destination) -> AttemptResult {
@@ -221,7 +238,7 @@ pub(crate) async fn mark(shared: Arc<Shared>, mut marks: mpsc::UnboundedReceiver
             shared.clock.sleep(AGAIN_AFTER).await;
         }
         debug!(marks = batch.len(), "Marked callbacks");
-        shared.outbox.marked(batch.iter().map(|mark| (&mark.account, mark.position, next_at(mark))));
+        shared.outbox.marked(batch.iter().map(|mark| (&mark.outlet, mark.key, next_at(mark))));
         shared.progress.touch(batch.iter().map(|mark| mark.request));
         batch.clear();
     }

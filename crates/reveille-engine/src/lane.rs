@@ -70,7 +70,7 @@ pub(crate) fn controls(
     now: Timestamp,
 ) -> HashMap<Lane, LaneControl> {
     let networks = Network::ALL.map(|network| (Lane::Network(network), carriers.get(&network).cloned()));
-    let lanes = networks.into_iter().chain([(Lane::Foregone, None)]);
+    let lanes = networks.into_iter().chain([(Lane::Here, None)]);
     lanes.map(|(lane, setup)| (lane, LaneControl::new(setup, now))).collect()
 }
 

@@ -4,22 +4,30 @@
 //! decides, spells nothing that `reveille-wire` spells, and takes time and randomness from whoever starts it.
 
 mod accept;
+mod answers;
 mod breaker;
+mod cancel;
 mod deliver;
+mod here;
 mod lane;
+mod lasting;
+mod limits;
 mod listeners;
 mod metrics;
 mod order;
 mod outbox;
+mod outside;
 mod perform;
 mod progress;
 mod record;
 mod retention;
 mod secrets;
 
-pub use accept::Asked;
+pub use accept::{Asked, Named};
+pub use answers::PAGE_ENTRIES;
 pub use breaker::Health;
 pub use lane::{CarrierSetup, CarrierView};
+pub use limits::ChangeLimits;
 pub use metrics::Metrics;
 pub use secrets::{Random, Secrets};
 
@@ -27,7 +35,7 @@ use lane::LaneControl;
 use order::Order;
 use outbox::Outbox;
 use progress::Progress;
-use record::Ended;
+use record::ToRecord;
 use reveille_callbacks::{Guard, Tls};
 use reveille_domain::{Clock, Network, RequestId, Schedule, Timestamp};
 use reveille_store::{AcceptLimits, Lane, Mark, ReplayScope, RequestView, Result, Store, StoreError};
@@ -59,6 +67,12 @@ pub struct EngineConfig {
     pub tls: Tls,
     /// The carriers, by the network that each serves. A network without one is unserved.
     pub carriers: HashMap<Network, CarrierSetup>,
+    /// How slow a card may be before that is told; never told where nothing is said.
+    pub warn_after: Option<Duration>,
+    /// How often a profile may be changed.
+    pub change_limits: ChangeLimits,
+    /// How long a suspension lasts at most, before it ends by itself; for ever where nothing is said.
+    pub suspension_max: Option<Duration>,
     /// How long told requests and archived callbacks are kept.
     pub keep_archived: Duration,
     /// How long a graceful stop waits for calls and attempts under way.
@@ -94,7 +108,7 @@ pub(crate) struct Shared {
     config: EngineConfig,
     order: Mutex<Order>,
     lanes: HashMap<Lane, LaneControl>,
-    ended: mpsc::UnboundedSender<Ended>,
+    to_record: mpsc::UnboundedSender<ToRecord>,
     outbox: Outbox,
     marks: mpsc::UnboundedSender<Mark>,
     progress: Progress,
@@ -110,13 +124,13 @@ impl Engine {
     /// Where the store cannot be read.
     pub async fn start(config: EngineConfig, parts: Parts) -> Result<Self> {
         let last_sequence_before = parts.store.last_sequence().await?;
-        let (ended, to_record) = mpsc::unbounded_channel();
-        let (marks, to_mark) = mpsc::unbounded_channel();
+        let (to_record, recording) = mpsc::unbounded_channel();
+        let (marks, marking) = mpsc::unbounded_channel();
         let outbox = Outbox::new(config.connections_per_listener, config.connections_in_all);
         let shared = Arc::new(Shared {
             order: Mutex::default(),
             lanes: lane::controls(&config.carriers, parts.clock.now()),
-            ended,
+            to_record,
             outbox,
             marks,
             progress: Progress::default(),
@@ -135,11 +149,15 @@ impl Engine {
         for lane in shared.lanes.keys() {
             tasks.spawn(perform::run(Arc::clone(&shared), *lane));
         }
-        tasks.spawn(record::run(Arc::clone(&shared), to_record));
-        tasks.spawn(deliver::mark(Arc::clone(&shared), to_mark));
+        tasks.spawn(record::run(Arc::clone(&shared), recording));
+        tasks.spawn(deliver::mark(Arc::clone(&shared), marking));
         tasks.spawn(deliver::run(Arc::clone(&shared)));
         tasks.spawn(retention::run(Arc::clone(&shared)));
-        tasks.spawn(perform::go_on_cancelling(Arc::clone(&shared)));
+        tasks.spawn(cancel::go_on(Arc::clone(&shared)));
+        tasks.spawn(lasting::run(Arc::clone(&shared)));
+        for (network, setup) in &shared.config.carriers {
+            tasks.spawn(outside::run(Arc::clone(&shared), *network, setup.clone()));
+        }
         Ok(Self { shared, tasks: Mutex::new(tasks) })
     }
 
@@ -174,7 +192,7 @@ impl Engine {
     /// Where the store fails; the cancellation may then be kept, and goes on at the next call or start.
     pub async fn cancel(&self, request: RequestId) -> Result<Option<RequestView>> {
         let shared = Arc::clone(&self.shared);
-        uncut(async move { perform::cancel(&shared, request).await }).await
+        uncut(async move { cancel::cancel(&shared, request).await }).await
     }
 
     /// Makes callbacks that have ended due again, each as a new series; how many.
@@ -349,8 +367,8 @@ impl Shared {
     }
 
     async fn expect_callbacks(&self) -> Result<()> {
-        for (account, due) in self.store.untold().await? {
-            self.outbox.expect(&account, due);
+        for (outlet, due) in self.store.untold().await? {
+            self.outbox.expect(&outlet, due);
         }
         Ok(())
     }

@@ -1,10 +1,10 @@
-//! Where an account's callbacks go now: read from the store, kept for a second, judged by the guard.
+//! Where an outlet's callbacks go now: read from the store, kept for a second, judged by the guard.
 
 use crate::Shared;
 use reveille_callbacks::{ListenerUrl, UrlRefused};
-use reveille_domain::{AccountName, Timestamp};
+use reveille_domain::Timestamp;
+use reveille_store::Outlet;
 use reveille_wire::Credentials;
-use reveille_wire::answers::PROFILE_SERVICE;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,7 +30,7 @@ impl Destination {
 
 #[derive(Default)]
 struct Kept {
-    of: HashMap<AccountName, (Timestamp, Option<Arc<Destination>>)>,
+    of: HashMap<Outlet, (Timestamp, Option<Arc<Destination>>)>,
     /// Grows whenever all is to be read again: what was being read then is not kept.
     generation: u64,
 }
@@ -52,23 +52,23 @@ impl Listeners {
     pub(crate) async fn of(
         &self,
         shared: &Shared,
-        account: &AccountName,
+        outlet: &Outlet,
     ) -> reveille_store::Result<Option<Arc<Destination>>> {
         let now = shared.now();
         let generation = {
             let kept = self.lock();
-            match kept.of.get(account) {
+            match kept.of.get(outlet) {
                 Some((at, destination)) if now.since(*at) < KEPT_FOR => return Ok(destination.clone()),
                 _ => kept.generation,
             }
         };
-        let destination = read(shared, account).await?.map(Arc::new);
+        let destination = read(shared, outlet).await?.map(Arc::new);
         let mut kept = self.lock();
         if kept.of.len() >= KEPT_MAX {
             kept.of.clear();
         }
         if kept.generation == generation {
-            kept.of.insert(account.clone(), (now, destination.clone()));
+            kept.of.insert(outlet.clone(), (now, destination.clone()));
         }
         Ok(destination)
     }
@@ -78,9 +78,10 @@ impl Listeners {
     }
 }
 
-async fn read(shared: &Shared, account: &AccountName) -> reveille_store::Result<Option<Destination>> {
-    let listeners = shared.store.listeners(account).await?;
-    let Some(listener) = listeners.into_iter().find(|listener| *listener.service == *PROFILE_SERVICE) else {
+async fn read(shared: &Shared, outlet: &Outlet) -> reveille_store::Result<Option<Destination>> {
+    let listeners = shared.store.listeners(&outlet.account).await?;
+    let Some(listener) = listeners.into_iter().find(|listener| *listener.service == *outlet.service.name())
+    else {
         return Ok(None);
     };
     let password = listener.password.as_deref().map(|sealed| shared.secrets.open(sealed).unwrap_or_default());

@@ -150,13 +150,7 @@ impl Metrics {
 
     pub(crate) fn replied(&self, network: Network, reply: &Reply, after: Duration) {
         let carrier = network.name();
-        let reply = match reply {
-            Reply::Done => "done",
-            Reply::AlreadySo => "already_so",
-            Reply::Rejected { .. } => "rejected",
-            Reply::RetryLater { .. } => "retry_later",
-            Reply::Unknown => "unknown",
-        };
+        let reply = reply.word();
         self.replies.get_or_create(&ByReply { carrier, reply }).inc();
         self.call_seconds.get_or_create(&ByCarrier { carrier }).observe(after.as_secs_f64());
     }

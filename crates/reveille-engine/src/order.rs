@@ -4,8 +4,8 @@
 //! account's work in a lane is in memory as far as the window reaches; behind it, the store has it in the
 //! same order, and is read when the window has room again.
 
-use reveille_domain::{AccountName, Fault, Position, Timestamp};
-use reveille_store::{DeviceKey, Lane, Waiting};
+use reveille_domain::{AccountName, Position, RequestId, Timestamp};
+use reveille_store::{DeviceKey, Lane, ProfileTarget, Target, Waiting};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// How many subrequests of one account in one lane are in memory at most: more than one whole request.
@@ -20,16 +20,18 @@ const WINDOW_IN_ALL: usize = 131_072;
 /// How many subrequests of an account are claimed before the next account has its turn.
 const TURN: usize = 32;
 
-/// A waiting subrequest on its way, and how often its carrier was asked.
+/// A waiting subrequest on its way: how often its carrier was asked, since when, and whether that was told.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
     pub(crate) waiting: Waiting,
     pub(crate) tries: u32,
+    pub(crate) called_at: Option<Timestamp>,
+    pub(crate) warned: bool,
 }
 
 impl Item {
     pub(crate) fn new(waiting: Waiting) -> Self {
-        Self { waiting, tries: 0 }
+        Self { waiting, tries: 0, called_at: None, warned: false }
     }
 
     pub(crate) fn position(&self) -> Position {
@@ -37,11 +39,21 @@ impl Item {
     }
 
     pub(crate) fn lane(&self) -> Lane {
-        self.waiting.target.as_ref().map_or(Lane::Foregone, |target| Lane::Network(target.network))
+        self.waiting.lane()
     }
 
-    fn device(&self) -> Option<DeviceKey> {
-        self.waiting.target.as_ref().ok().map(|target| target.device)
+    /// The eUICC that it holds while it is under way.
+    pub(crate) fn device(&self) -> Option<DeviceKey> {
+        self.waiting.target.as_ref().ok().and_then(Target::device)
+    }
+
+    pub(crate) fn profile(&self) -> Option<ProfileTarget> {
+        self.waiting.target.as_ref().ok().and_then(Target::profile)
+    }
+
+    /// Whether it is a device's own part, which concludes from those before it, cancelled or not.
+    pub(crate) fn concludes(&self) -> bool {
+        matches!(self.waiting.target, Ok(Target::Device(_)))
     }
 
     fn account(&self) -> &AccountName {
@@ -79,6 +91,8 @@ pub(crate) struct Order {
     lanes: HashMap<Lane, LaneQueue>,
     devices: HashMap<DeviceKey, Device>,
     cancelled: HashSet<i64>,
+    /// What has ended of requests that are being accepted, by its numbers.
+    watched: HashMap<RequestId, HashSet<u32>>,
     in_memory: usize,
     /// Room that is given to readings under way.
     reserved: usize,
@@ -165,7 +179,8 @@ impl Order {
         let full = read.as_ref().is_none_or(|read| read.len() == refill.limit);
         let items = read.into_iter().flatten().map(Item::new);
         let is_cancelled = |item: &Item| {
-            item.waiting.request.cancelled || self.cancelled.contains(&item.waiting.request.sequence)
+            let request = &item.waiting.request;
+            !item.concludes() && (request.cancelled || self.cancelled.contains(&request.sequence))
         };
         let (cancelled, live): (Vec<Item>, Vec<Item>) = items.partition(is_cancelled);
         live.into_iter().for_each(|item| self.insert(item));
@@ -217,7 +232,20 @@ impl Order {
     pub(crate) fn finish(&mut self, item: &Item) {
         let lane = self.lanes.entry(item.lane()).or_default();
         lane.begun = lane.begun.saturating_sub(1);
+        if let Some(ended) = self.watched.get_mut(&item.waiting.request.id) {
+            ended.insert(item.waiting.number);
+        }
         self.leave(item);
+    }
+
+    /// Notes from now on what ends of a request.
+    pub(crate) fn watch(&mut self, request: RequestId) {
+        self.watched.entry(request).or_default();
+    }
+
+    /// What has ended of it since.
+    pub(crate) fn unwatch(&mut self, request: RequestId) -> HashSet<u32> {
+        self.watched.remove(&request).unwrap_or_default()
     }
 
     /// Takes out what was accepted before `accepted_before` and was begun, or (`unbegun_too`) waits for a
@@ -236,25 +264,32 @@ impl Order {
         taken
     }
 
-    /// Takes the subrequests of a cancelled request that were not begun by this process out of memory. What
-    /// is still to be read of it from the store, or is claimed later, is recognised by `is_cancelled`.
+    /// Takes the subrequests of a cancelled request that were not begun by this process: those whose turn it
+    /// was as if claimed, since they hold their eUICCs until their end is durable; the others out of memory.
+    /// What is still to be read of it from the store, or is claimed later, is recognised by `is_cancelled`.
     pub(crate) fn cancel(&mut self, sequence: i64, account: &AccountName) -> Taken {
         self.cancelled.insert(sequence);
         let mut taken = Taken::default();
-        let unbegun = |at: Position, item: &Item| at.sequence == sequence && item.tries == 0;
+        let unbegun =
+            |at: Position, item: &Item| at.sequence == sequence && item.tries == 0 && !item.concludes();
         for lane in self.lanes.values_mut() {
+            let before = taken.first.len();
             if let Some(queue) = lane.accounts.get_mut(account) {
                 let ready = queue.ready.extract_if(.., |at, item| unbegun(*at, item));
                 taken.first.extend(ready.map(|(_, item)| item));
             }
             let delayed = lane.delayed.extract_if(.., |(_, at), item| unbegun(*at, item));
             taken.first.extend(delayed.map(|(_, item)| item));
+            lane.begun += taken.first.len() - before;
+        }
+        for item in &taken.first {
+            self.set_head(item, true, None);
         }
         for device in self.devices.values_mut() {
-            let behind = device.waiting.extract_if(.., |at, _| at.sequence == sequence);
+            let behind = device.waiting.extract_if(.., |at, item| unbegun(*at, item));
             taken.behind.extend(behind.map(|(_, item)| item));
         }
-        for item in taken.first.iter().chain(&taken.behind) {
+        for item in &taken.behind {
             self.leave(item);
         }
         taken
@@ -409,16 +444,11 @@ impl AccountQueue {
     }
 }
 
-/// The fault of a subrequest that was known to fail when it was accepted.
-pub(crate) fn foregone(item: &Item) -> Option<&Fault> {
-    item.waiting.target.as_ref().err()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reveille_domain::{Action, Network, RequestId};
-    use reveille_store::{ProfileKey, RequestHead, Target};
+    use reveille_domain::{Action, Network, Subject, Terms};
+    use reveille_store::{ProfileKey, RequestHead};
     use std::sync::Arc;
 
     const US: Lane = Lane::Network(Network::VerizonUs);
@@ -432,12 +462,13 @@ mod tests {
             account: account.parse().unwrap(),
             action: Action::ProfileResume,
             service_plan: None,
+            terms: Terms::default(),
             accepted_at: NOW,
             cancelled: false,
         };
-        let target = Target { profile: ProfileKey(device * 2), device: DeviceKey(device), network };
-        let iccid = format!("89{sequence:08}{number:09}").parse().unwrap();
-        Item::new(Waiting { request: Arc::new(head), number, iccid, target: Ok(target) })
+        let target = ProfileTarget { profile: ProfileKey(device * 2), device: DeviceKey(device), network };
+        let subject = Subject::Profile(format!("89{sequence:08}{number:09}").parse().unwrap());
+        Item::new(Waiting { request: Arc::new(head), number, subject, target: Ok(Target::Profile(target)) })
     }
 
     fn us(account: &str, sequence: i64, number: u32, device: i64) -> Item {

@@ -3,8 +3,8 @@
 //! What is due but not in memory stands in the store; a queue knows from when on that may be so.
 
 use crate::listeners::Listeners;
-use reveille_domain::{AccountName, Position, Timestamp};
-use reveille_store::Callback;
+use reveille_domain::Timestamp;
+use reveille_store::{Callback, CallbackKey, Outlet};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,7 +38,7 @@ pub(crate) struct Outbox {
 
 #[derive(Default)]
 struct Queues {
-    of: HashMap<AccountName, Queue>,
+    of: HashMap<Outlet, Queue>,
     in_memory: usize,
     /// Room that is given to readings under way.
     reserved: usize,
@@ -48,14 +48,14 @@ struct Queues {
 struct Queue {
     waiting: VecDeque<Callback>,
     /// Waiting, in an attempt, or attempted and not yet marked: not to be read from the store again.
-    held: HashSet<Position>,
+    held: HashSet<CallbackKey>,
     /// From when on the store may hold due callbacks that are not in memory.
     due_in_store: Option<Timestamp>,
     reading: bool,
     /// Read while they were held: they may be due again, as a new series, once they are marked.
-    read_while_held: HashSet<Position>,
+    read_while_held: HashSet<CallbackKey>,
     /// Marked since the reading began: what is read of them is out of date.
-    marked_meanwhile: HashSet<Position>,
+    marked_meanwhile: HashSet<CallbackKey>,
     connections: usize,
     attempts: usize,
     standing: Standing,
@@ -103,20 +103,20 @@ impl Outbox {
     pub(crate) fn offer(&self, callback: Callback) {
         let mut queues = self.lock();
         let window = queues.window();
-        let account = callback.request.account.clone();
+        let outlet = callback.outlet();
         let at = callback.request.accepted_at;
-        let queue = queues.of.entry(account).or_default();
+        let queue = queues.of.entry(outlet).or_default();
         if queue.held.len() >= window || queue.due_in_store.is_some_and(|due| due <= at) {
             queue.expect(at);
-        } else if queue.held.insert(callback.position()) {
+        } else if queue.held.insert(callback.key()) {
             queue.waiting.push_back(callback);
             queues.in_memory += 1;
         }
     }
 
-    /// The store holds callbacks of this account that are due at `at`.
-    pub(crate) fn expect(&self, account: &AccountName, at: Timestamp) {
-        self.lock().of.entry(account.clone()).or_default().expect(at);
+    /// The store holds callbacks of this outlet that are due at `at`.
+    pub(crate) fn expect(&self, outlet: &Outlet, at: Timestamp) {
+        self.lock().of.entry(outlet.clone()).or_default().expect(at);
         self.changed.notify_one();
     }
 
@@ -126,18 +126,18 @@ impl Outbox {
     }
 
     /// The accounts whose due callbacks are to be read now, each with how many at most.
-    pub(crate) fn refills(&self, now: Timestamp) -> Vec<(AccountName, usize)> {
+    pub(crate) fn refills(&self, now: Timestamp) -> Vec<(Outlet, usize)> {
         let mut queues = self.lock();
         let Queues { of, in_memory, reserved } = &mut *queues;
         let mut refills = Vec::new();
-        for (account, queue) in of {
+        for (outlet, queue) in of {
             let window = window(*in_memory + *reserved);
             let due = queue.due_in_store.is_some_and(|due| due <= now);
             if due && !queue.reading && queue.held.len() <= window / 2 {
                 queue.reading = true;
                 queue.due_in_store = None;
                 *reserved += window;
-                refills.push((account.clone(), window));
+                refills.push((outlet.clone(), window));
             }
         }
         refills
@@ -146,27 +146,27 @@ impl Outbox {
     /// Takes in what was read, and from when on the store may hold more.
     pub(crate) fn refilled(
         &self,
-        account: &AccountName,
+        outlet: &Outlet,
         limit: usize,
         read: Vec<Callback>,
         more_at: Option<Timestamp>,
     ) {
         let mut queues = self.lock();
         queues.reserved -= limit;
-        let queue = queues.of.entry(account.clone()).or_default();
+        let queue = queues.of.entry(outlet.clone()).or_default();
         queue.reading = false;
         let mut new = 0;
         let marked = std::mem::take(&mut queue.marked_meanwhile);
         for callback in read {
-            let position = callback.position();
-            if marked.contains(&position) {
+            let key = callback.key();
+            if marked.contains(&key) {
                 continue;
             }
-            if queue.held.insert(position) {
+            if queue.held.insert(key) {
                 queue.waiting.push_back(callback);
                 new += 1;
             } else {
-                queue.read_while_held.insert(position);
+                queue.read_while_held.insert(key);
             }
         }
         if let Some(at) = more_at {
@@ -182,14 +182,14 @@ impl Outbox {
     }
 
     /// The accounts whose listeners are to have one connection more, each counted as having it.
-    pub(crate) fn wanted(&self) -> Vec<(AccountName, Standing)> {
+    pub(crate) fn wanted(&self) -> Vec<(Outlet, Standing)> {
         let mut queues = self.lock();
         let mut wanted = Vec::new();
-        for (account, queue) in &mut queues.of {
+        for (outlet, queue) in &mut queues.of {
             let allowed = queue.connections_max(self.connections_per_listener);
             while queue.connections < allowed && queue.connections < queue.waiting.len() {
                 queue.connections += 1;
-                wanted.push((account.clone(), queue.standing));
+                wanted.push((outlet.clone(), queue.standing));
             }
         }
         wanted
@@ -204,9 +204,9 @@ impl Outbox {
     }
 
     /// The next callback for one of the account's connections, which it got in that standing.
-    pub(crate) fn take(&self, account: &AccountName, standing: Standing) -> Taken {
+    pub(crate) fn take(&self, outlet: &Outlet, standing: Standing) -> Taken {
         let mut queues = self.lock();
-        let Some(queue) = queues.of.get_mut(account) else { return Taken::Excess };
+        let Some(queue) = queues.of.get_mut(outlet) else { return Taken::Excess };
         if queue.standing.is_on_trial() != standing.is_on_trial() {
             return Taken::Excess;
         }
@@ -217,12 +217,12 @@ impl Outbox {
     }
 
     /// A connection is given back.
-    pub(crate) fn leave(&self, account: &AccountName) {
+    pub(crate) fn leave(&self, outlet: &Outlet) {
         let mut queues = self.lock();
-        if let Some(queue) = queues.of.get_mut(account) {
+        if let Some(queue) = queues.of.get_mut(outlet) {
             queue.connections = queue.connections.saturating_sub(1);
             if queue.is_idle() {
-                queues.of.remove(account);
+                queues.of.remove(outlet);
             }
         }
         drop(queues);
@@ -230,26 +230,25 @@ impl Outbox {
     }
 
     /// Whether the account's queue has anything for a connection.
-    pub(crate) fn has_work(&self, account: &AccountName) -> bool {
-        self.lock().of.get(account).is_some_and(|queue| !queue.waiting.is_empty())
+    pub(crate) fn has_work(&self, outlet: &Outlet) -> bool {
+        self.lock().of.get(outlet).is_some_and(|queue| !queue.waiting.is_empty())
     }
 
     /// Puts back what could not be attempted for no fault of the listener's.
     pub(crate) fn put_back(&self, callback: Callback) {
         self.attempts.fetch_sub(1, Ordering::AcqRel);
-        let account = callback.request.account.clone();
         let mut queues = self.lock();
-        let queue = queues.of.entry(account).or_default();
+        let queue = queues.of.entry(callback.outlet()).or_default();
         queue.attempts = queue.attempts.saturating_sub(1);
         queue.waiting.push_front(callback);
     }
 
     /// An attempt ended; its mark is to be written.
-    pub(crate) fn attempted(&self, account: &AccountName, failed: bool) {
+    pub(crate) fn attempted(&self, outlet: &Outlet, failed: bool) {
         self.marking.fetch_add(1, Ordering::AcqRel);
         self.attempts.fetch_sub(1, Ordering::AcqRel);
         let mut queues = self.lock();
-        let Some(queue) = queues.of.get_mut(account) else { return };
+        let Some(queue) = queues.of.get_mut(outlet) else { return };
         queue.attempts = queue.attempts.saturating_sub(1);
         let before = queue.standing;
         queue.standing = before.after(failed);
@@ -263,24 +262,24 @@ impl Outbox {
     /// Marks were written: the callbacks may be read from the store again when they are due.
     pub(crate) fn marked<'a>(
         &self,
-        marks: impl Iterator<Item = (&'a AccountName, Position, Option<Timestamp>)>,
+        marks: impl Iterator<Item = (&'a Outlet, CallbackKey, Option<Timestamp>)>,
     ) {
         let mut queues = self.lock();
-        for (account, position, next_at) in marks {
+        for (outlet, key, next_at) in marks {
             self.marking.fetch_sub(1, Ordering::AcqRel);
-            let Some(queue) = queues.of.get_mut(account) else { continue };
-            let held = queue.held.remove(&position);
-            if queue.read_while_held.remove(&position) {
+            let Some(queue) = queues.of.get_mut(outlet) else { continue };
+            let held = queue.held.remove(&key);
+            if queue.read_while_held.remove(&key) {
                 queue.expect(Timestamp(0));
             }
             if queue.reading {
-                queue.marked_meanwhile.insert(position);
+                queue.marked_meanwhile.insert(key);
             }
             if let Some(at) = next_at {
                 queue.expect(at);
             }
             if queue.is_idle() {
-                queues.of.remove(account);
+                queues.of.remove(outlet);
             }
             queues.in_memory -= usize::from(held);
         }

@@ -1,19 +1,24 @@
 //! A claim to a carrier, its reply to an outcome.
 
+use crate::cancel::{self, Begun};
 use crate::lane::LaneControl;
-use crate::order::{Item, foregone};
+use crate::order::Item;
 use crate::record::Ended;
-use crate::{CarrierSetup, Chain, Shared};
+use crate::{CarrierSetup, Chain, Shared, here};
 use reveille_carriers::{Operation, Reply};
+use reveille_domain::rules::concerns_euicc;
 use reveille_domain::{
-    AccountName, Fault, LeftAs, Network, OperationId, Position, Profile, RequestId, Timestamp, Told, decide,
+    AccountName, Condition, Decision, EndState, Fault, Intent, Left, LeftAs, Network, OperationId, Position,
+    Profile, ProfileStatus, Subject, Timestamp, Told, decide, enabled_instead,
 };
-use reveille_store::{Change, Lane, ProfileKey, RequestView, Result, Waiting};
+use reveille_store::{
+    Change, ChangeCounts, Lane, PlanChange, ProfileKey, Result, SettlingCall, UnsettledCall, Warning,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 /// How long a subrequest is put off when the store could not be read, or earlier work may stand there.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
@@ -21,8 +26,8 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// How often what was begun is looked through for what is to be given up.
 const GIVE_UP_EVERY: Duration = Duration::from_secs(600);
 
-/// How many subrequests of a cancelled request are read at a time.
-const CANCEL_PAGE: usize = 512;
+/// How many calls that left an operation unsettled are kept for its timeline: its first ones.
+const UNSETTLED_CALLS_KEPT: u32 = 20;
 
 /// Claims and performs what is in one lane until the engine stops.
 pub(crate) async fn run(shared: Arc<Shared>, lane: Lane) {
@@ -79,7 +84,7 @@ fn refill(shared: &Arc<Shared>, lane: Lane) {
             }
             let cancelled = shared.order().refilled(lane, &refill, read.ok());
             shared.lane(lane).wake();
-            end_read(&shared, cancelled).await;
+            cancel::end_read(&shared, cancelled).await;
         });
     }
 }
@@ -116,9 +121,8 @@ impl Shared {
         if unsure.is_empty() {
             return unsure;
         }
-        let devices =
-            unsure.iter().filter_map(|item| item.waiting.target.as_ref().ok()).map(|target| target.device);
-        let earliest = self.store.earliest_on(devices.collect()).await.unwrap_or_default();
+        let devices = unsure.iter().filter_map(Item::device).collect();
+        let earliest = self.store.earliest_on(devices).await.unwrap_or_default();
         let mut sure = Vec::with_capacity(unsure.len());
         for (index, item) in unsure.into_iter().enumerate() {
             if earliest.get(index).copied().flatten() == Some(item.position()) {
@@ -130,37 +134,58 @@ impl Shared {
         sure
     }
 
-    fn may_have_begun_before(&self, position: Position) -> bool {
+    pub(crate) fn may_have_begun_before(&self, position: Position) -> bool {
         position.sequence <= self.last_sequence_before
     }
 
     /// Ends a claimed subrequest: it is recorded, and its eUICC is free when that is durable.
-    fn end(&self, item: Item, told: Told, change: Option<Change>) {
-        self.lane(item.lane()).begin_recording();
-        let _ = self.ended.send(Ended::new(item, told, change, self.now(), true));
+    pub(crate) fn end(&self, item: Item, told: Told, changes: Vec<Change>) {
+        self.end_by(item, told, changes, None);
     }
 
-    /// Ends a subrequest as failed because its carrier left it unsettled.
-    fn end_unsettled(&self, item: Item, profile: &Profile, key: ProfileKey) {
+    fn end_by(&self, item: Item, told: Told, changes: Vec<Change>, call: Option<SettlingCall>) {
+        self.lane(item.lane()).begin_recording();
+        self.send(item, Ended { told, changes, call, at: self.now(), claimed: true });
+    }
+
+    /// Ends a subrequest as failed because its carrier left it unsettled: what it would have changed is in
+    /// doubt.
+    fn end_unsettled(&self, item: Item, profile: &Profile, concerned: impl Iterator<Item = ProfileKey>) {
         warn!(request.id = %item.waiting.request.id, tries = item.tries, "Gave up a subrequest unsettled");
-        let told = told(profile, Err(Fault::Unsettled));
+        let told = told(&item, Some(profile), Err(Fault::Unsettled));
         let doubtful = item.tries > 0 || self.may_have_begun_before(item.position());
-        self.end(item, told, doubtful.then_some(Change::InDoubt { profile: key }));
+        let doubts = concerned.map(|profile| Change::InDoubt { profile });
+        self.end(item, told, doubts.filter(|_| doubtful).collect());
     }
 
     /// Tries a subrequest again later, or gives it up.
     fn again(&self, work: Work, after: Option<Duration>, setup: &CarrierSetup) {
         let now = self.now();
-        let Work { mut item, profile, key, .. } = work;
+        let Work { mut item, profile, key, others, .. } = work;
         item.tries = item.tries.saturating_add(1);
         let give_up_at = item.waiting.request.accepted_at.plus(setup.give_up_after);
         if now >= give_up_at {
-            return self.end_unsettled(item, &profile, key);
+            let others = others.iter().map(|(other, _)| *other);
+            return self.end_unsettled(item, &profile, [key].into_iter().chain(others));
         }
+        self.warn_of(&mut item, &profile, now);
         let random = u64::try_from(self.random.bits() & u128::from(u64::MAX)).unwrap_or(0);
         let delay = after.unwrap_or_else(|| setup.backoff.delay_after(item.tries, random));
         self.order().delay(item, now.plus(delay).min(give_up_at));
         self.lane(Lane::Network(profile.network)).wake();
+    }
+
+    /// Tells that a card is slow, once, where that is wanted.
+    fn warn_of(&self, item: &mut Item, profile: &Profile, now: Timestamp) {
+        let Some(warn_after) = self.config.warn_after else { return };
+        let slow = item.called_at.is_some_and(|at| now.since(at) >= warn_after);
+        if item.warned || !slow || !item.waiting.request.action.warns() {
+            return;
+        }
+        item.warned = true;
+        let request = Arc::clone(&item.waiting.request);
+        let told = told(item, Some(profile), Ok(Left::Waiting));
+        self.send_warning(Warning { request, number: item.waiting.number, at: now, told });
     }
 }
 
@@ -176,13 +201,17 @@ fn give_up(shared: &Arc<Shared>, lane: Lane) {
     }
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
-        let profiles = until_read(&shared, || read_profiles(&shared, &items)).await;
-        for (item, profile) in items.into_iter().zip(profiles) {
-            match (profile, item.waiting.target.clone()) {
-                (Some(profile), Ok(target)) => shared.end_unsettled(item, &profile, target.profile),
+        let batch = until_read(&shared, || Batch::read(&shared, &items)).await;
+        for (item, profile) in items.into_iter().zip(&batch.profiles) {
+            match (profile, item.profile()) {
+                (Some(profile), Some(target)) => {
+                    let others = batch.others(target.profile);
+                    let others = others.iter().map(|(other, _)| *other);
+                    shared.end_unsettled(item, profile, [target.profile].into_iter().chain(others));
+                }
                 _ => {
-                    let told = unknown(&item, Fault::Unsettled);
-                    shared.end(item, told, None);
+                    let told = told(&item, None, Err(Fault::Unsettled));
+                    shared.end(item, told, Vec::new());
                 }
             }
         }
@@ -194,27 +223,37 @@ struct Work {
     item: Item,
     profile: Profile,
     key: ProfileKey,
-    /// How it is left when the carrier has done it.
-    left: LeftAs,
+    /// What is recorded when the carrier has done it.
+    decision: Decision,
+    /// The plan that the profile moves to then.
+    plan: Option<PlanChange>,
+    /// The other profiles on its eUICC, where they matter.
+    others: Vec<(ProfileKey, Profile)>,
+    /// Which of the operation's calls this is, and when it began.
+    call: SettlingCall,
 }
 
+/// Performs claimed subrequests; the carrier's replies are taken until all are known.
 async fn perform(shared: &Arc<Shared>, lane: Lane, items: Vec<Item>) {
     let control = shared.lane(lane);
     let count = items.len();
-    let profiles = match read_profiles(shared, &items).await {
-        Ok(profiles) => profiles,
+    if lane == Lane::Here {
+        here::perform(shared, items).await;
+        return control.end_calls(count);
+    }
+    let batch = match Batch::read(shared, &items).await {
+        Ok(batch) => batch,
         Err(error) => {
-            warn!(error = %Chain(&error), "Cannot read profiles; trying again");
+            warn!(error = %Chain(&error), "Cannot read what is to be performed; trying again");
             let at = shared.now().plus(LOOK_AGAIN_AFTER);
             items.into_iter().for_each(|item| shared.order().delay(item, at));
             return control.end_calls(count);
         }
     };
-    let mut plans = Plans::default();
     let mut work = HashMap::with_capacity(count);
     let mut operations = Vec::with_capacity(count);
-    for (item, profile) in items.into_iter().zip(profiles) {
-        if let Some((operation, begun)) = begin(shared, &mut plans, item, profile).await {
+    for (item, profile) in items.into_iter().zip(&batch.profiles) {
+        if let Some((operation, begun)) = begin(shared, &batch, item, profile.as_ref()) {
             work.insert(operation.id, begun);
             operations.push(operation);
         }
@@ -225,12 +264,51 @@ async fn perform(shared: &Arc<Shared>, lane: Lane, items: Vec<Item>) {
     }
 }
 
+/// What is recorded of the profiles of one claim, as far as their actions look at it.
+struct Batch {
+    profiles: Vec<Option<Profile>>,
+    /// What is on their eUICCs, by the profile.
+    euiccs: HashMap<ProfileKey, Vec<(ProfileKey, Profile)>>,
+    plans: HashMap<AccountName, Vec<(Network, Box<str>)>>,
+    counts: HashMap<ProfileKey, ChangeCounts>,
+}
+
+impl Batch {
+    async fn read(shared: &Shared, items: &[Item]) -> Result<Self> {
+        let profiles = read_profiles(shared, items).await?;
+        let targets: Vec<_> = items.iter().filter_map(|item| Some((item, item.profile()?))).collect();
+        let (concerned, devices): (Vec<_>, Vec<_>) = targets
+            .iter()
+            .filter(|(item, _)| concerns_euicc(item.waiting.request.action))
+            .map(|(_, target)| (target.profile, target.device))
+            .unzip();
+        let euiccs = if devices.is_empty() { Vec::new() } else { shared.store.on_devices(devices).await? };
+        let mut plans = HashMap::new();
+        for item in items.iter().filter(|item| item.waiting.request.service_plan.is_some()) {
+            let account = &item.waiting.request.account;
+            if !plans.contains_key(account) {
+                plans.insert(account.clone(), shared.store.service_plans(account).await?);
+            }
+        }
+        let keys = targets.iter().map(|(_, target)| target.profile).collect();
+        let counts = shared.change_counts(keys).await?;
+        Ok(Self { profiles, euiccs: concerned.into_iter().zip(euiccs).collect(), plans, counts })
+    }
+
+    /// The plans that the item's account has on that network.
+    fn contracted(&self, item: &Item, network: Network) -> Vec<Box<str>> {
+        let plans = self.plans.get(&item.waiting.request.account).into_iter().flatten();
+        plans.filter(|(on, _)| *on == network).map(|(_, name)| name.clone()).collect()
+    }
+
+    fn others(&self, key: ProfileKey) -> Vec<(ProfileKey, Profile)> {
+        let on_euicc = self.euiccs.get(&key).into_iter().flatten();
+        on_euicc.filter(|(other, _)| *other != key).cloned().collect()
+    }
+}
+
 async fn read_profiles(shared: &Shared, items: &[Item]) -> Result<Vec<Option<Profile>>> {
-    let keys: Vec<_> = items
-        .iter()
-        .filter_map(|item| item.waiting.target.as_ref().ok())
-        .map(|target| target.profile)
-        .collect();
+    let keys: Vec<_> = items.iter().filter_map(Item::profile).map(|target| target.profile).collect();
     if keys.is_empty() {
         return Ok(vec![None; items.len()]);
     }
@@ -238,78 +316,143 @@ async fn read_profiles(shared: &Shared, items: &[Item]) -> Result<Vec<Option<Pro
 }
 
 /// The operation that a subrequest needs; nothing where it has ended without one.
-async fn begin(
-    shared: &Shared,
-    plans: &mut Plans,
-    item: Item,
-    profile: Option<Profile>,
-) -> Option<(Operation, Work)> {
+fn begin(shared: &Shared, batch: &Batch, item: Item, profile: Option<&Profile>) -> Option<(Operation, Work)> {
     let request = Arc::clone(&item.waiting.request);
     if item.tries == 0 && (request.cancelled || shared.order().is_cancelled(request.sequence)) {
-        end_cancelled(shared, item, profile.as_ref(), Begun::Perhaps, true);
+        cancel::end(shared, item, profile, Begun::Perhaps, true);
         return None;
     }
-    let (Some(profile), Ok(target)) = (profile, item.waiting.target.clone()) else {
-        let fault = foregone(&item).cloned().unwrap_or(Fault::DeviceNotFound);
-        let told = unknown(&item, fault);
-        shared.end(item, told, None);
+    let (Some(profile), Some(target)) = (profile, item.profile()) else {
+        let told = told(&item, None, Err(Fault::DeviceNotFound));
+        shared.end(item, told, Vec::new());
         return None;
     };
-    if shared.lane(item.lane()).setup.is_none() {
-        shared.end(item, told(&profile, Err(Fault::NetworkUnserved)), None);
-        return None;
-    }
-    let contracted = match &request.service_plan {
-        Some(_) => match plans.of(shared, &request.account, profile.network).await {
-            Ok(contracted) => contracted,
-            Err(error) => {
-                warn!(error = %Chain(&error), "Cannot read service plans; trying again");
-                shared.order().delay(item, shared.now().plus(LOOK_AGAIN_AFTER));
-                return None;
-            }
-        },
-        None => Vec::new(),
-    };
-    match decide(request.action, &profile, request.service_plan.as_deref(), &contracted) {
+    let others = batch.others(target.profile);
+    match decided(shared, batch, &item, profile, &others) {
         Err(fault) => {
-            shared.end(item, told(&profile, Err(fault)), None);
+            let told = told(&item, Some(profile), Err(fault));
+            shared.end(item, told, Vec::new());
             None
         }
-        Ok(decided) => {
-            let left = LeftAs { state: decided.to, status: profile.status, role: profile.role };
-            let operation = Operation {
-                id: OperationId { request: request.id, number: item.waiting.number },
-                iccid: profile.iccid.clone(),
-                eid: profile.eid.clone(),
-                imsi: profile.imsi.clone(),
-                msisdn: profile.msisdn.clone(),
-                end_state: decided.drives,
-            };
-            Some((operation, Work { item, profile, key: target.profile, left }))
+        Ok(decision) => {
+            let id = OperationId { request: request.id, number: item.waiting.number };
+            let operation = operation(id, &decision, profile, &others, request.service_plan.as_deref());
+            Some((operation, Work::new(item, profile, target.profile, decision, others, shared.now())))
         }
     }
 }
 
-/// The contracted plans of the accounts in one batch.
-#[derive(Default)]
-struct Plans {
-    read: HashMap<AccountName, Vec<(Network, Box<str>)>>,
+fn decided(
+    shared: &Shared,
+    batch: &Batch,
+    item: &Item,
+    profile: &Profile,
+    others: &[(ProfileKey, Profile)],
+) -> std::result::Result<Decision, Fault> {
+    let request = &item.waiting.request;
+    if shared.lane(item.lane()).setup.is_none() {
+        return Err(Fault::NetworkUnserved);
+    }
+    let intent = Intent {
+        action: request.action,
+        service_plan: request.service_plan.as_deref(),
+        spares_fallback: request.terms.spares_fallback,
+    };
+    let contracted =
+        if intent.service_plan.is_some() { batch.contracted(item, profile.network) } else { Vec::new() };
+    let others: Vec<Profile> = others.iter().map(|(_, other)| other.clone()).collect();
+    let decision = decide(intent, profile, &others, &contracted)?;
+    match item.profile().and_then(|target| batch.counts.get(&target.profile)) {
+        Some(counts) if item.tries == 0 => shared.within_limits(&decision, profile, *counts, request)?,
+        _ => {}
+    }
+    Ok(decision)
 }
 
-impl Plans {
-    async fn of(
-        &mut self,
-        shared: &Shared,
-        account: &AccountName,
-        network: Network,
-    ) -> Result<Vec<Box<str>>> {
-        if !self.read.contains_key(account) {
-            let plans = shared.store.service_plans(account).await?;
-            self.read.insert(account.clone(), plans);
-        }
-        let plans = self.read.get(account).into_iter().flatten();
-        Ok(plans.filter(|(on, _)| *on == network).map(|(_, name)| name.clone()).collect())
+fn operation(
+    id: OperationId,
+    decision: &Decision,
+    profile: &Profile,
+    others: &[(ProfileKey, Profile)],
+    service_plan: Option<&str>,
+) -> Operation {
+    let card = if decision.drives.touches_card() {
+        others.iter().map(|(_, other)| other.clone()).chain([profile.clone()]).collect()
+    } else {
+        Vec::new()
+    };
+    Operation {
+        id,
+        iccid: profile.iccid.clone(),
+        eid: profile.eid.clone(),
+        imsi: profile.imsi.clone(),
+        msisdn: profile.msisdn.clone(),
+        end_state: decision.drives,
+        service_plan: service_plan.map(Into::into),
+        card,
     }
+}
+
+impl Work {
+    fn new(
+        mut item: Item,
+        profile: &Profile,
+        key: ProfileKey,
+        decision: Decision,
+        others: Vec<(ProfileKey, Profile)>,
+        now: Timestamp,
+    ) -> Self {
+        item.called_at.get_or_insert(now);
+        let named = item.waiting.request.service_plan.as_ref().filter(|_| decision.takes_plan);
+        let plan = named
+            .filter(|plan| profile.service_plan.as_ref() != Some(*plan))
+            .map(|plan| PlanChange { from: profile.service_plan.clone(), to: plan.clone() });
+        let call = SettlingCall { ordinal: item.tries.saturating_add(1), began_at: now, reply: "" };
+        Self { item, profile: profile.clone(), key, decision, plan, others, call }
+    }
+
+    /// What is recorded when it is done.
+    fn done(&mut self) -> Vec<Change> {
+        let own = Change::To {
+            profile: self.key,
+            from: self.profile.condition(),
+            to: self.decision.to,
+            plan: self.plan.take(),
+        };
+        let mut changes = vec![own];
+        changes.extend(changed(&self.others, std::mem::take(&mut self.decision.others)));
+        changes
+    }
+
+    /// What is recorded when the card went back and has that profile enabled.
+    fn rolled_back(&self, enabled: Option<&reveille_domain::Iccid>) -> Vec<Change> {
+        let mut own = self.profile.clone();
+        if self.decision.drives == EndState::DownloadedAndEnabled {
+            own.status = ProfileStatus::DownloadDisable;
+        }
+        let (to, from) = (own.condition(), self.profile.condition());
+        let mut changes = Vec::new();
+        if self.decision.drives == EndState::InServiceAndEnabled {
+            changes.push(Change::InDoubt { profile: self.key }); // it may be in service, and not enabled
+        } else if to != from {
+            changes.push(Change::To { profile: self.key, from, to, plan: None });
+        }
+        let others: Vec<Profile> = self.others.iter().map(|(_, other)| other.clone()).collect();
+        let enabled = enabled.and_then(|iccid| others.iter().position(|other| other.iccid == *iccid));
+        changes.extend(changed(&self.others, enabled_instead(&others, enabled)));
+        changes
+    }
+}
+
+/// Changes of those among `profiles` whose places are named.
+pub(crate) fn changed(
+    profiles: &[(ProfileKey, Profile)],
+    to: Vec<(usize, Condition)>,
+) -> impl Iterator<Item = Change> {
+    to.into_iter().filter_map(|(at, to)| {
+        let (key, profile) = profiles.get(at)?;
+        Some(Change::To { profile: *key, from: profile.condition(), to, plan: None })
+    })
 }
 
 /// Hands operations to the carrier, and takes its replies until all are known or the deadline has passed.
@@ -323,7 +466,6 @@ async fn call(
     if operations.is_empty() {
         return;
     }
-    let began_at = shared.now();
     control.hand_over(operations.len());
     let (sender, mut replies) = mpsc::unbounded_channel();
     let mut deadline = shared.clock.sleep(setup.timeout);
@@ -337,7 +479,7 @@ async fn call(
                     // A second reply to the same operation finds nothing: the first counts.
                     if let Some(begun) = work.remove(&id) {
                         control.take_back(1);
-                        settle(shared, control, setup, began_at, begun, reply);
+                        settle(shared, control, setup, begun, reply);
                     }
                 }
                 None => break,
@@ -349,167 +491,80 @@ async fn call(
     drop(applying);
     control.take_back(work.len());
     for begun in work.into_values() {
-        settle(shared, control, setup, began_at, begun, Reply::Unknown);
+        settle(shared, control, setup, begun, Reply::Unknown);
     }
 }
 
-fn settle(
-    shared: &Shared,
-    control: &LaneControl,
-    setup: &CarrierSetup,
-    began_at: Timestamp,
-    work: Work,
-    reply: Reply,
-) {
+fn settle(shared: &Shared, control: &LaneControl, setup: &CarrierSetup, mut work: Work, reply: Reply) {
     let now = shared.now();
-    shared.metrics.replied(work.profile.network, &reply, now.since(began_at));
+    shared.metrics.replied(work.profile.network, &reply, now.since(work.call.began_at));
     match reply {
         Reply::Unknown => control.unanswered(now),
         _ => control.answered(),
     }
     debug!(request.id = %work.item.waiting.request.id, ?reply, "A carrier replied");
+    work.call.reply = reply.word();
     match reply {
         Reply::Done | Reply::AlreadySo => {
-            let Work { item, profile, key, left } = work;
-            let change =
-                Change::To { profile: key, from: profile.state, to: left.state, status: left.status };
-            shared.end(item, told(&profile, Ok(left)), Some(change));
+            let Condition { state, status, .. } = work.decision.to;
+            let left = LeftAs { state, status, role: work.profile.role };
+            let changes = work.done();
+            let told = told(&work.item, Some(&work.profile), Ok(Left::Profile(left)));
+            shared.end_by(work.item, told, changes, Some(work.call));
         }
-        Reply::Rejected { reason } => {
-            let told = told(&work.profile, Err(Fault::CarrierRejected(reason)));
-            shared.end(work.item, told, None);
+        Reply::Rejected { reason } => reject(shared, work, reason, Vec::new()),
+        Reply::RolledBack { reason, enabled } => {
+            let changes = work.rolled_back(enabled.as_ref());
+            reject(shared, work, reason, changes);
         }
-        Reply::RetryLater { after } => shared.again(work, after, setup),
-        Reply::Unknown => shared.again(work, None, setup),
+        Reply::RetryLater { after } => {
+            note(shared, &work, now);
+            shared.again(work, after, setup);
+        }
+        Reply::Unknown => {
+            note(shared, &work, now);
+            shared.again(work, None, setup);
+        }
     }
 }
 
-fn told(profile: &Profile, result: std::result::Result<LeftAs, Fault>) -> Told {
+fn reject(shared: &Shared, work: Work, reason: Box<str>, changes: Vec<Change>) {
+    let told = told(&work.item, Some(&work.profile), Err(Fault::CarrierRejected(reason)));
+    shared.end_by(work.item, told, changes, Some(work.call));
+}
+
+/// Keeps a call that left its operation unsettled, for the timeline.
+fn note(shared: &Shared, work: &Work, ended_at: Timestamp) {
+    let SettlingCall { ordinal, began_at, reply } = work.call;
+    if ordinal <= UNSETTLED_CALLS_KEPT {
+        let account = work.item.waiting.request.account.clone();
+        let position = work.item.position();
+        shared.send_call(UnsettledCall { position, account, ordinal, began_at, ended_at, reply });
+    }
+}
+
+/// What is told of a subrequest: of a profile what is recorded, of one that the account does not have what
+/// the request named, and no more.
+pub(crate) fn told(item: &Item, profile: Option<&Profile>, result: std::result::Result<Left, Fault>) -> Told {
     Told {
-        iccid: profile.iccid.clone(),
-        eid: Some(profile.eid.clone()),
-        imei: profile.imei.clone(),
-        msisdn: profile.msisdn.clone(),
+        subject: item.waiting.subject.clone(),
+        eid: match (&item.waiting.subject, profile) {
+            (Subject::Device(eid), None) => Some(eid.clone()),
+            (_, profile) => profile.map(|profile| profile.eid.clone()),
+        },
+        imei: profile.and_then(|profile| profile.imei.clone()),
+        msisdn: profile.and_then(|profile| profile.msisdn.clone()),
         result,
     }
 }
 
-/// What is told of a profile that the account does not have: what the request named, and no more.
-fn unknown(item: &Item, fault: Fault) -> Told {
-    Told { iccid: item.waiting.iccid.clone(), eid: None, imei: None, msisdn: None, result: Err(fault) }
-}
-
-/// Cancels a request: durably first, then what of it is in memory, then what is in the store alone.
-pub(crate) async fn cancel(shared: &Arc<Shared>, request: RequestId) -> Result<Option<RequestView>> {
-    let Some(view) = shared.store.cancel(request, shared.now()).await? else { return Ok(None) };
-    if view.ended_at.is_some() {
-        return Ok(Some(view));
-    }
-    info!(request.id = %request, "Cancelled request {request}");
-    let taken = shared.order().cancel(view.head.sequence, &view.head.account);
-    end_taken(shared, taken.first, Begun::Perhaps).await;
-    end_taken(shared, taken.behind, Begun::Never).await;
-    let mut after = 0;
-    loop {
-        let page = shared.store.waiting_of(request, after, CANCEL_PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = last.number;
-        let begun_here = |waiting: &Waiting| {
-            let target = waiting.target.as_ref();
-            target.is_ok_and(|target| shared.order().holds(target.device, waiting.position()))
-        };
-        let items = page.into_iter().filter(|waiting| !begun_here(waiting)).map(Item::new).collect();
-        end_read(shared, items).await;
-    }
-    shared.flushed().await;
-    shared.store.request(request).await
-}
-
-/// Goes on with cancellations that a process before this one left unfinished.
-pub(crate) async fn go_on_cancelling(shared: Arc<Shared>) {
-    let cancelled = until_read(&shared, || shared.store.cancelled()).await;
-    for request in cancelled {
-        if let Err(error) = cancel(&shared, request).await {
-            warn!(error = %Chain(&error), request.id = %request, "Cannot end what was cancelled; it ends at the next start");
-        }
-    }
-}
-
-/// Whether a process before this one may have begun a cancelled subrequest.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Begun {
-    Never,
-    Perhaps,
-}
-
-/// Ends cancelled subrequests that were read from the store: those whose turn it was on their eUICC may
-/// have been begun.
-async fn end_read(shared: &Shared, items: Vec<Item>) {
-    let devices =
-        items.iter().filter_map(|item| item.waiting.target.as_ref().ok()).map(|target| target.device);
-    let devices: Vec<_> = devices.collect();
-    let mut earliest = until_read(shared, || shared.store.earliest_on(devices.clone())).await.into_iter();
-    let mut first_on_its_device =
-        |item: &Item| item.waiting.target.is_ok() && earliest.next().flatten() == Some(item.position());
-    let (first, behind): (Vec<Item>, Vec<Item>) =
-        items.into_iter().partition(|item| first_on_its_device(item));
-    end_taken(shared, first, Begun::Perhaps).await;
-    end_taken(shared, behind, Begun::Never).await;
-}
-
-async fn end_taken(shared: &Shared, items: Vec<Item>, begun: Begun) {
-    for part in items.chunks(CANCEL_PAGE) {
-        let profiles = until_read(shared, || read_profiles_of_some(shared, part)).await;
-        for (item, profile) in part.iter().zip(profiles) {
-            end_cancelled(shared, item.clone(), profile.as_ref(), begun, false);
-        }
-    }
-}
-
 /// Reads from the store until it answers: what was taken out of memory must end.
-async fn until_read<T, F: Future<Output = Result<T>>>(shared: &Shared, read: impl Fn() -> F) -> T {
+pub(crate) async fn until_read<T, F: Future<Output = Result<T>>>(shared: &Shared, read: impl Fn() -> F) -> T {
     loop {
         match read().await {
             Ok(read) => return read,
             Err(error) => warn!(error = %Chain(&error), "Cannot read the store; trying again"),
         }
         shared.clock.sleep(LOOK_AGAIN_AFTER).await;
-    }
-}
-
-/// Like `read_profiles`, where not every item has a target.
-async fn read_profiles_of_some(shared: &Shared, items: &[Item]) -> Result<Vec<Option<Profile>>> {
-    let targets = items.iter().filter_map(|item| item.waiting.target.as_ref().ok());
-    let keys = targets.map(|target| target.profile).collect();
-    let mut read = shared.store.profiles(keys).await?.into_iter();
-    Ok(items
-        .iter()
-        .map(|item| item.waiting.target.as_ref().ok().and_then(|_| read.next().flatten()))
-        .collect())
-}
-
-/// Ends a subrequest that this process has not begun. Where one before it may have, its profile is in doubt
-/// from now on.
-fn end_cancelled(shared: &Shared, item: Item, profile: Option<&Profile>, begun: Begun, claimed: bool) {
-    let fault = Fault::Cancelled;
-    let (told, change) = match (profile, item.waiting.target.as_ref()) {
-        (Some(profile), Ok(target)) => {
-            let doubtful = begun == Begun::Perhaps && shared.may_have_begun_before(item.position());
-            let doubt = doubtful.then_some(Change::InDoubt { profile: target.profile });
-            (told(profile, Err(fault)), doubt)
-        }
-        _ => (unknown(&item, fault), None),
-    };
-    shared.lane(item.lane()).begin_recording();
-    let _ = shared.ended.send(Ended::new(item, told, change, shared.now(), claimed));
-}
-
-impl Shared {
-    /// Ends when everything that was sent to be recorded before has been.
-    async fn flushed(&self) {
-        let (flushed, wait) = tokio::sync::oneshot::channel();
-        if self.ended.send(Ended::flush(flushed)).is_ok() {
-            let _ = wait.await;
-        }
     }
 }

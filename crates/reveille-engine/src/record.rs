@@ -2,8 +2,10 @@
 
 use crate::order::Item;
 use crate::{Chain, Shared};
-use reveille_domain::{Timestamp, Told};
-use reveille_store::{Callback, Change, Lane, Recorded, Recording};
+use reveille_domain::{Left, Timestamp, Told};
+use reveille_store::{
+    Callback, Change, Lane, Outlet, Recorded, Recording, SettlingCall, UnsettledCall, Warning,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,54 +18,128 @@ const BATCH_MAX: usize = 1_024;
 /// How long after a failure the same batch is written again.
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
 
-/// A subrequest that has ended and is to be recorded.
-pub(crate) enum Ended {
+/// How a subrequest has ended.
+pub(crate) struct Ended {
+    pub(crate) told: Told,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) call: Option<SettlingCall>,
+    pub(crate) at: Timestamp,
+    /// Whether it holds its eUICC until this is durable.
+    pub(crate) claimed: bool,
+}
+
+/// Something that is to be recorded.
+pub(crate) enum ToRecord {
     Outcome {
-        item: Item,
+        item: Box<Item>,
         recording: Box<Recording>,
         claimed: bool,
     },
+    Warning(Box<Warning>),
+    Call(UnsettledCall),
     /// Answered when everything sent before it has been recorded.
     Flush(oneshot::Sender<()>),
 }
 
-impl Ended {
-    pub(crate) fn new(item: Item, told: Told, change: Option<Change>, at: Timestamp, claimed: bool) -> Self {
-        let request = Arc::clone(&item.waiting.request);
-        let recording = Recording { request, number: item.waiting.number, at, told, change };
-        Self::Outcome { item, recording: Box::new(recording), claimed }
+impl Shared {
+    /// Sends an outcome to be recorded.
+    pub(crate) fn send(&self, item: Item, ended: Ended) {
+        let Ended { told, changes, call, at, claimed } = ended;
+        let (request, number) = (Arc::clone(&item.waiting.request), item.waiting.number);
+        let recording = Box::new(Recording { request, number, at, told, changes, call });
+        let _ = self.to_record.send(ToRecord::Outcome { item: Box::new(item), recording, claimed });
     }
 
-    pub(crate) fn flush(flushed: oneshot::Sender<()>) -> Self {
-        Self::Flush(flushed)
+    pub(crate) fn send_warning(&self, warning: Warning) {
+        let _ = self.to_record.send(ToRecord::Warning(Box::new(warning)));
+    }
+
+    pub(crate) fn send_call(&self, call: UnsettledCall) {
+        let _ = self.to_record.send(ToRecord::Call(call));
+    }
+
+    /// Ends when everything that was sent to be recorded before has been.
+    pub(crate) async fn flushed(&self) {
+        let (flushed, wait) = oneshot::channel();
+        if self.to_record.send(ToRecord::Flush(flushed)).is_ok() {
+            let _ = wait.await;
+        }
     }
 }
 
 /// Records what ends, until nobody can send any more.
-pub(crate) async fn run(shared: Arc<Shared>, mut ended: mpsc::UnboundedReceiver<Ended>) {
-    let mut batch = Vec::with_capacity(BATCH_MAX);
-    while ended.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        let mut items = Vec::with_capacity(batch.len());
-        let mut recordings = Vec::with_capacity(batch.len());
-        let mut flushed = Vec::new();
-        for one in batch.drain(..) {
-            match one {
-                Ended::Outcome { item, recording, claimed } => {
-                    items.push((item, claimed));
-                    recordings.push(*recording);
-                }
-                Ended::Flush(waiting) => flushed.push(waiting),
-            }
+pub(crate) async fn run(shared: Arc<Shared>, mut to_record: mpsc::UnboundedReceiver<ToRecord>) {
+    let mut gathered = Vec::with_capacity(BATCH_MAX);
+    while to_record.recv_many(&mut gathered, BATCH_MAX).await > 0 {
+        let batch = Batch::of(gathered.drain(..));
+        if !batch.calls.is_empty() {
+            note(&shared, batch.calls).await;
         }
-        if !recordings.is_empty() {
-            let recorded = record(&shared, &recordings).await;
-            release(&shared, &items);
-            tell(&shared, recordings, &recorded);
+        if !batch.warnings.is_empty() {
+            warn(&shared, batch.warnings).await;
         }
-        for waiting in flushed {
+        if !batch.recordings.is_empty() {
+            let recorded = record(&shared, &batch.recordings).await;
+            release(&shared, &batch.items);
+            tell(&shared, batch.recordings, &recorded);
+        }
+        for waiting in batch.flushed {
             let _ = waiting.send(()); // who waited may have gone
         }
     }
+}
+
+/// What was gathered, by what is to be done with it.
+#[derive(Default)]
+struct Batch {
+    items: Vec<(Item, bool)>,
+    recordings: Vec<Recording>,
+    warnings: Vec<Warning>,
+    calls: Vec<UnsettledCall>,
+    flushed: Vec<oneshot::Sender<()>>,
+}
+
+impl Batch {
+    fn of(gathered: impl Iterator<Item = ToRecord>) -> Self {
+        let mut batch = Self::default();
+        for one in gathered {
+            match one {
+                ToRecord::Outcome { item, recording, claimed } => {
+                    batch.items.push((*item, claimed));
+                    batch.recordings.push(*recording);
+                }
+                ToRecord::Warning(warning) => batch.warnings.push(*warning),
+                ToRecord::Call(call) => batch.calls.push(call),
+                ToRecord::Flush(waiting) => batch.flushed.push(waiting),
+            }
+        }
+        batch
+    }
+}
+
+/// Keeps calls for the timeline; one that cannot be kept is missing there, and nothing waits for it.
+async fn note(shared: &Shared, calls: Vec<UnsettledCall>) {
+    if let Err(error) = shared.store.note_calls(calls).await {
+        error!(error = %Chain(&error), "Cannot keep calls to carriers; they are missing in timelines");
+    }
+}
+
+/// Writes warnings until that is confirmed, and has them told.
+async fn warn(shared: &Shared, warnings: Vec<Warning>) {
+    let written = loop {
+        match shared.store.warn(warnings.clone()).await {
+            Ok(written) => break written,
+            Err(error) => {
+                error!(error = %Chain(&error), "Cannot write {} warnings; trying again", warnings.len());
+            }
+        }
+        shared.clock.sleep(AGAIN_AFTER).await;
+    };
+    for (warning, _) in warnings.into_iter().zip(written).filter(|(_, written)| *written) {
+        let Warning { request, number, told, .. } = warning;
+        shared.outbox.offer(Callback { request, number, told, series: 1, attempts: 0 });
+    }
+    shared.outbox.wake();
 }
 
 /// Writes until it is confirmed: the guard of each outcome makes a repetition safe.
@@ -95,6 +171,14 @@ fn release(shared: &Shared, items: &[(Item, bool)]) {
     shared.lanes.values().for_each(crate::lane::LaneControl::wake);
 }
 
+/// A document is large: it is read from the store when its callback is sent.
+fn without_document(mut told: Told) -> Told {
+    if let Ok(Left::Document(text)) = &mut told.result {
+        *text = "".into();
+    }
+    told
+}
+
 fn tell(shared: &Shared, recordings: Vec<Recording>, recorded: &[Recorded]) {
     shared.progress.touch(recordings.iter().map(|recording| recording.request.id));
     shared.metrics.ended(&recordings, recorded);
@@ -104,12 +188,15 @@ fn tell(shared: &Shared, recordings: Vec<Recording>, recorded: &[Recorded]) {
             Recorded::Now => shared.outbox.offer(Callback {
                 request: recording.request,
                 number: recording.number,
-                told: recording.told,
+                told: without_document(recording.told),
                 series: 1,
                 attempts: 0,
             }),
             // Its callback stands in the store; nobody but the store may know of it.
-            Recorded::Before => shared.outbox.expect(&recording.request.account, recording.at),
+            Recorded::Before => {
+                let outlet = Outlet::of(&recording.request);
+                shared.outbox.expect(&outlet, recording.at);
+            }
         }
     }
     shared.outbox.wake();

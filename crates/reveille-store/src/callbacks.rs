@@ -2,20 +2,24 @@
 
 use crate::{RequestHead, Result};
 use async_trait::async_trait;
-use reveille_domain::{AccountName, Iccid, Position, RequestId, Timestamp, Told};
+use reveille_domain::{AccountName, Left, Position, RequestId, Service, Timestamp, Told};
 use std::sync::Arc;
 
 /// Callbacks and their delivery attempts.
 #[async_trait]
 pub trait Callbacks: Send + Sync + 'static {
-    /// The accounts that have callbacks neither delivered nor archived, each with when its next is due.
-    async fn untold(&self) -> Result<Vec<(AccountName, Timestamp)>>;
+    /// The outlets that have callbacks neither delivered nor archived, each with when its next is due.
+    async fn untold(&self) -> Result<Vec<(Outlet, Timestamp)>>;
 
-    /// An account's callbacks whose next attempt is due by `until`, longest due first; at most `limit`.
-    async fn due(&self, account: &AccountName, until: Timestamp, limit: usize) -> Result<Vec<Callback>>;
+    /// An outlet's callbacks whose next attempt is due by `until`, longest due first; at most `limit`. Their
+    /// documents are left empty: `document` reads them one by one.
+    async fn due(&self, outlet: &Outlet, until: Timestamp, limit: usize) -> Result<Vec<Callback>>;
 
-    /// When an account's next attempt is due after `after`, if one is.
-    async fn next_due(&self, account: &AccountName, after: Timestamp) -> Result<Option<Timestamp>>;
+    /// The document of the callback of that subrequest's outcome, where it tells one.
+    async fn document(&self, position: Position) -> Result<Option<Box<str>>>;
+
+    /// When an outlet's next attempt is due after `after`, if one is.
+    async fn next_due(&self, outlet: &Outlet, after: Timestamp) -> Result<Option<Timestamp>>;
 
     /// Writes the ends of attempts. One of an older series, or of a callback that has ended, changes nothing.
     async fn mark(&self, marks: Vec<Mark>) -> Result<()>;
@@ -23,18 +27,59 @@ pub trait Callbacks: Send + Sync + 'static {
     /// Makes callbacks that have ended due again from `at`, as a new series, at most `limit` at a time.
     async fn replay(&self, scope: ReplayScope, at: Timestamp, limit: usize) -> Result<Replayed>;
 
-    /// How many of an account's callbacks are archived.
-    async fn archived(&self, account: &AccountName) -> Result<u64>;
+    /// How many of an outlet's callbacks are archived, warnings not counted.
+    async fn archived(&self, outlet: &Outlet) -> Result<u64>;
 
-    /// An account's callbacks, in the order of the store.
+    /// An account's callbacks, in the order of the store; their documents are left empty.
     async fn callbacks(&self, filter: CallbackFilter) -> Result<Vec<CallbackView>>;
 
     /// One callback with every attempt whose end is recorded.
-    async fn callback(
-        &self,
-        request: RequestId,
-        number: u32,
-    ) -> Result<Option<(CallbackView, Vec<AttemptView>)>>;
+    async fn callback(&self, name: CallbackName) -> Result<Option<(CallbackView, Vec<AttemptView>)>>;
+}
+
+/// Where callbacks leave: an account's listener for one service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Outlet {
+    /// The account.
+    pub account: AccountName,
+    /// The service.
+    pub service: Service,
+}
+
+impl Outlet {
+    /// Where the callbacks of a request leave.
+    pub fn of(request: &RequestHead) -> Self {
+        Self { account: request.account.clone(), service: request.action.service() }
+    }
+}
+
+/// What a callback tells of its subrequest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Tells {
+    /// Its outcome.
+    Outcome,
+    /// That it is slow; the outcome follows in a callback of its own.
+    Warning,
+}
+
+/// Where a callback is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallbackKey {
+    /// Where its subrequest stands in the order.
+    pub position: Position,
+    /// What it tells of it.
+    pub tells: Tells,
+}
+
+/// What a callback is called outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CallbackName {
+    /// Its request.
+    pub request: RequestId,
+    /// Its subrequest's number.
+    pub number: u32,
+    /// What it tells of it.
+    pub tells: Tells,
 }
 
 /// A callback that is to be delivered.
@@ -53,9 +98,27 @@ pub struct Callback {
 }
 
 impl Callback {
-    /// Where its subrequest stands in the order: its key.
-    pub fn position(&self) -> Position {
-        Position { sequence: self.request.sequence, number: self.number }
+    /// Where it is kept.
+    pub fn key(&self) -> CallbackKey {
+        let position = Position { sequence: self.request.sequence, number: self.number };
+        CallbackKey { position, tells: self.tells() }
+    }
+
+    /// What it is called outside.
+    pub fn name(&self) -> CallbackName {
+        CallbackName { request: self.request.id, number: self.number, tells: self.tells() }
+    }
+
+    /// Where it leaves.
+    pub fn outlet(&self) -> Outlet {
+        Outlet::of(&self.request)
+    }
+
+    fn tells(&self) -> Tells {
+        match self.told.result {
+            Ok(Left::Waiting) => Tells::Warning,
+            _ => Tells::Outcome,
+        }
     }
 }
 
@@ -65,9 +128,9 @@ pub struct Mark {
     /// The request whose outcome it tells.
     pub request: RequestId,
     /// The callback.
-    pub position: Position,
-    /// Its account.
-    pub account: AccountName,
+    pub key: CallbackKey,
+    /// Where it leaves.
+    pub outlet: Outlet,
     /// The series that the attempt belongs to.
     pub series: u32,
     /// Which attempt of the series it was, from 1; 0 where it was archived without one.
@@ -115,16 +178,11 @@ pub enum ArchiveReason {
     NoListener,
 }
 
-/// Which callbacks are made due again. Only those that have ended are.
+/// Which callbacks are made due again. Only those that have ended are; a warning only where it is named.
 #[derive(Clone, Debug)]
 pub enum ReplayScope {
     /// This one.
-    One {
-        /// Its request.
-        request: RequestId,
-        /// Its subrequest's number.
-        number: u32,
-    },
+    One(CallbackName),
     /// An account's, as far as the other conditions hold.
     Account {
         /// The account.
@@ -172,7 +230,7 @@ pub struct CallbackFilter {
     /// Only in this state.
     pub state: Option<CallbackState>,
     /// Behind this one.
-    pub after: Option<(RequestId, u32)>,
+    pub after: Option<CallbackName>,
     /// At most so many.
     pub limit: usize,
 }
@@ -184,7 +242,7 @@ pub struct CallbackView {
     pub callback: Callback,
     /// Where it is.
     pub state: CallbackState,
-    /// When its outcome was recorded.
+    /// When its outcome, or its warning, was recorded.
     pub recorded_at: Timestamp,
     /// When its next attempt is due.
     pub next_attempt_at: Option<Timestamp>,
@@ -207,11 +265,4 @@ pub struct AttemptView {
     pub status: Option<u16>,
     /// What went wrong, where none did.
     pub error: Option<Box<str>>,
-}
-
-impl Callback {
-    /// The profile that it is about.
-    pub fn iccid(&self) -> &Iccid {
-        &self.told.iccid
-    }
 }

@@ -12,21 +12,22 @@ mod requests;
 pub mod sqlite;
 
 pub use callbacks::{
-    ArchiveReason, AttemptResult, AttemptView, Callback, CallbackFilter, CallbackState, CallbackView,
-    Callbacks, Mark, ReplayScope, Replayed,
+    ArchiveReason, AttemptResult, AttemptView, Callback, CallbackFilter, CallbackKey, CallbackName,
+    CallbackState, CallbackView, Callbacks, Mark, Outlet, ReplayScope, Replayed, Tells,
 };
 pub use directory::{
     Applied, Client, ClientDeclaration, Declaration, Directory, Listener, ListenerDeclaration, LoginFailure,
     Session, User, UserDeclaration,
 };
 pub use inventory::{
-    DeviceKey, FleetProblem, FleetRow, HistoryView, Imported, Inventory, OwnedProfile, ProfileFilter,
-    ProfileKey,
+    CallView, DeviceKey, DeviceTarget, FleetProblem, FleetRow, HistoryView, Identifier, Imported, Inventory,
+    OwnedProfile, ProfileFilter, ProfileKey, Suspension, TimelineEntry, TimelineRequest,
 };
 pub use requests::{
-    AcceptLimits, Acceptance, Backlog, Change, IdempotencyKey, Lane, NewRequest, NewSubrequest, Recorded,
-    Recording, RequestFilter, RequestHead, RequestView, Requests, SubrequestFilter, SubrequestState,
-    SubrequestView, Target, Waiting,
+    AcceptLimits, Acceptance, Backlog, Change, ChangeCounts, HistorySpan, ITSELF, IdempotencyKey, Lane,
+    NewRequest, NewSubrequest, Page, PageContent, PlanChange, ProfileTarget, Recorded, Recording,
+    RequestFilter, RequestHead, RequestView, Requests, SettlingCall, SubrequestFilter, SubrequestState,
+    SubrequestView, Target, UnsettledCall, Waiting, Warning, lane_of,
 };
 
 /// Everything that is kept, behind one value that the rest of the program cannot tell apart.

@@ -3,10 +3,13 @@
 use crate::{DeviceKey, ProfileKey, Result};
 use async_trait::async_trait;
 use reveille_domain::{
-    AccountName, Action, Fault, Iccid, Network, Position, Profile, ProfileState, ProfileStatus, RequestId,
+    AccountName, Action, Condition, Fault, Network, Part, Position, Profile, RequestId, Subject, Terms,
     Timestamp, Told,
 };
 use std::sync::Arc;
+
+/// Who asks where the server does by itself; no user has this name.
+pub const ITSELF: &str = "reveille";
 
 /// Requests and their subrequests.
 #[async_trait]
@@ -38,9 +41,32 @@ pub trait Requests: Send + Sync + 'static {
     /// The recorded profiles of those keys, in the order asked.
     async fn profiles(&self, keys: Vec<ProfileKey>) -> Result<Vec<Option<Profile>>>;
 
+    /// The profiles on those eUICCs, in the order asked; on each in the order of their keys.
+    async fn on_devices(&self, devices: Vec<DeviceKey>) -> Result<Vec<Vec<(ProfileKey, Profile)>>>;
+
+    /// For each of those, how often its service state was changed by a request since `actions_since`, and its
+    /// service plan since `plans_since`.
+    async fn change_counts(
+        &self,
+        profiles: Vec<ProfileKey>,
+        actions_since: Timestamp,
+        plans_since: Timestamp,
+    ) -> Result<Vec<ChangeCounts>>;
+
+    /// How a device action ended for the profiles of the device whose own subrequest stands at `own`, each
+    /// with its state now. All of them have ended.
+    async fn parts(&self, own: Position) -> Result<Vec<Part>>;
+
     /// Writes outcomes, each with its profile's new state, its history entry and its callback, in one
     /// transaction. One that has ended before keeps its first outcome.
     async fn record(&self, recordings: Vec<Recording>) -> Result<Vec<Recorded>>;
+
+    /// Writes that subrequests are slow, each with a callback that says so, unless one was written before or
+    /// the subrequest has ended; whether it was written now.
+    async fn warn(&self, warnings: Vec<Warning>) -> Result<Vec<bool>>;
+
+    /// Writes calls to carriers that left their operations unsettled, for the timeline.
+    async fn note_calls(&self, calls: Vec<UnsettledCall>) -> Result<()>;
 
     /// Marks a request as cancelled from `at`; its view, or nothing where there is none of that id.
     async fn cancel(&self, request: RequestId, at: Timestamp) -> Result<Option<RequestView>>;
@@ -70,14 +96,22 @@ pub trait Requests: Send + Sync + 'static {
     -> Result<usize>;
 }
 
-/// A queue of waiting work within an account: one for each network's carrier, and one for subrequests
-/// that have nothing to perform.
+/// A queue of waiting work within an account: one for each network's carrier, and one for what needs none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Lane {
     /// Work for the carrier of that network.
     Network(Network),
-    /// Its fault was known at acceptance.
-    Foregone,
+    /// Work that is done here: a fault that was known at acceptance, a device's own part, a page, a notice.
+    Here,
+}
+
+/// The lane of a subrequest.
+pub fn lane_of(action: Action, target: &std::result::Result<Target, Fault>) -> Lane {
+    match (action, target) {
+        (Action::ResumeNotice | Action::ExternalChange, _) => Lane::Here,
+        (_, Ok(Target::Profile(target))) => Lane::Network(target.network),
+        (_, Ok(Target::Device(_) | Target::Page(_)) | Err(_)) => Lane::Here,
+    }
 }
 
 /// A request to be accepted.
@@ -91,6 +125,8 @@ pub struct NewRequest {
     pub action: Action,
     /// The service plan that was named.
     pub service_plan: Option<Box<str>>,
+    /// What it says besides.
+    pub terms: Terms,
     /// Who asked.
     pub user: Box<str>,
     /// When.
@@ -115,21 +151,87 @@ pub struct IdempotencyKey {
 /// A target, as it was resolved at acceptance.
 #[derive(Clone, Debug)]
 pub struct NewSubrequest {
-    /// The profile, as it was named.
-    pub iccid: Iccid,
-    /// Where it is in the inventory, and who performs it; or why it will fail.
+    /// What it is about, as it was named.
+    pub subject: Subject,
+    /// What it works on; or why it will fail.
     pub target: std::result::Result<Target, Fault>,
 }
 
-/// Where a target is in the inventory.
+/// What a subrequest works on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A profile.
+    Profile(ProfileTarget),
+    /// A device as a whole, when its profiles are through.
+    Device(DeviceKey),
+    /// A page of an answer.
+    Page(Page),
+}
+
+/// Where a profile is in the inventory, and who performs what is asked of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct ProfileTarget {
     /// The profile.
     pub profile: ProfileKey,
     /// The eUICC that it is on: never two operations at once.
     pub device: DeviceKey,
     /// The network whose carrier performs it.
     pub network: Network,
+}
+
+/// What one callback of an answer covers, fixed at acceptance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// How many pages the answer has.
+    pub of: u32,
+    /// What stands on this one.
+    pub content: PageContent,
+}
+
+/// What stands on a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PageContent {
+    /// These profiles, as they are when the page is made.
+    Profiles(Arc<[ProfileKey]>),
+    /// Changes of this profile's record.
+    History {
+        /// The profile.
+        profile: ProfileKey,
+        /// Which of its changes.
+        span: HistorySpan,
+    },
+}
+
+/// A part of a profile's history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistorySpan {
+    /// Changes at this time or later.
+    pub from: Timestamp,
+    /// Changes before this time.
+    pub until: Timestamp,
+    /// Changes behind this one.
+    pub after: Position,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl Target {
+    /// The eUICC that must not have two operations under way, if one is concerned.
+    pub fn device(&self) -> Option<DeviceKey> {
+        match self {
+            Self::Profile(target) => Some(target.device),
+            Self::Device(device) => Some(*device),
+            Self::Page(_) => None,
+        }
+    }
+
+    /// The profile, where it is one.
+    pub fn profile(&self) -> Option<ProfileTarget> {
+        match self {
+            Self::Profile(target) => Some(*target),
+            Self::Device(_) | Self::Page(_) => None,
+        }
+    }
 }
 
 /// How many subrequests may wait before nothing more is accepted.
@@ -175,6 +277,8 @@ pub struct RequestHead {
     pub action: Action,
     /// The service plan that it named.
     pub service_plan: Option<Box<str>>,
+    /// What it says besides.
+    pub terms: Terms,
     /// When it was accepted.
     pub accepted_at: Timestamp,
     /// Whether it was cancelled when this was read.
@@ -188,8 +292,8 @@ pub struct Waiting {
     pub request: Arc<RequestHead>,
     /// Its number within it.
     pub number: u32,
-    /// The profile, as it was named.
-    pub iccid: Iccid,
+    /// What it is about, as it was named.
+    pub subject: Subject,
     /// As it was resolved at acceptance.
     pub target: std::result::Result<Target, Fault>,
 }
@@ -198,6 +302,11 @@ impl Waiting {
     /// Where it stands in the order.
     pub fn position(&self) -> Position {
         Position { sequence: self.request.sequence, number: self.number }
+    }
+
+    /// Its lane.
+    pub fn lane(&self) -> Lane {
+        lane_of(self.request.action, &self.target)
     }
 }
 
@@ -212,8 +321,51 @@ pub struct Recording {
     pub at: Timestamp,
     /// What its callback says; its result is the outcome.
     pub told: Told,
-    /// What becomes of the profile's record, if anything does.
-    pub change: Option<Change>,
+    /// What becomes of profiles' records: of its own first.
+    pub changes: Vec<Change>,
+    /// The call to the carrier that settled it, where there was one.
+    pub call: Option<SettlingCall>,
+}
+
+/// The call to a carrier that settled an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettlingCall {
+    /// Which of the operation's calls it was, from 1.
+    pub ordinal: u32,
+    /// When it began.
+    pub began_at: Timestamp,
+    /// What the carrier replied, in one word.
+    pub reply: &'static str,
+}
+
+/// A call to a carrier that left its operation unsettled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsettledCall {
+    /// The operation's subrequest.
+    pub position: Position,
+    /// Its account.
+    pub account: AccountName,
+    /// Which of the operation's calls it was, from 1.
+    pub ordinal: u32,
+    /// When it began.
+    pub began_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// What the carrier replied, in one word.
+    pub reply: &'static str,
+}
+
+/// A subrequest that is slow.
+#[derive(Clone, Debug)]
+pub struct Warning {
+    /// The subrequest's request.
+    pub request: Arc<RequestHead>,
+    /// Its number within it.
+    pub number: u32,
+    /// When that was found.
+    pub at: Timestamp,
+    /// What its callback says; its result is `Left::Waiting`.
+    pub told: Told,
 }
 
 impl Recording {
@@ -224,24 +376,48 @@ impl Recording {
 }
 
 /// What becomes of a profile's record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The network is as asked for, and so is the record from now on; a doubt is cleared.
+    /// The network is as asked for, and so is the record from now on; a doubt is cleared. Where it becomes
+    /// suspended, that is since the recording.
     To {
         /// The profile.
         profile: ProfileKey,
-        /// The state until now.
-        from: ProfileState,
-        /// The state from now on.
-        to: ProfileState,
-        /// The status on the card from now on.
-        status: ProfileStatus,
+        /// How it was recorded until now.
+        from: Condition,
+        /// How it is recorded from now on.
+        to: Condition,
+        /// The service plan that it moves to, where it does.
+        plan: Option<PlanChange>,
     },
     /// The network may differ from the record, which stays as it is at that moment.
     InDoubt {
         /// The profile.
         profile: ProfileKey,
     },
+    /// It was told that its suspension will end by itself.
+    Noticed {
+        /// The profile.
+        profile: ProfileKey,
+    },
+}
+
+/// A change of service plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanChange {
+    /// The plan until now.
+    pub from: Option<Box<str>>,
+    /// The plan from now on.
+    pub to: Box<str>,
+}
+
+/// How often a profile was changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChangeCounts {
+    /// Changes of its service state that a request asked for.
+    pub actions: u32,
+    /// Changes of its service plan.
+    pub plans: u32,
 }
 
 /// What became of a recording.
@@ -332,8 +508,8 @@ pub struct SubrequestFilter {
 pub struct SubrequestView {
     /// Its number.
     pub number: u32,
-    /// The profile, as it was named.
-    pub iccid: Iccid,
+    /// What it is about, as it was named.
+    pub subject: Subject,
     /// Where it is.
     pub state: SubrequestState,
     /// Why it failed.

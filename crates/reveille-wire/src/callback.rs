@@ -1,9 +1,10 @@
 //! The body of a callback. Source: contract §6.1, §6.2, §6.6 and §12 Q5, Q28.
 
 use crate::{fault_code, fault_text, spelling};
-use reveille_domain::{Fault, LeftAs, RequestId, Told};
+use reveille_domain::{Eid, Fault, Iccid, Imei, Left, LeftAs, Msisdn, RequestId, Subject, Told};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 /// What a listener was registered with, echoed in every callback.
 #[derive(Clone, Copy, Debug)]
@@ -26,15 +27,17 @@ pub struct CallbackBody<'a> {
     password: Option<&'a str>,
     /// The request that this is an outcome of.
     request_id: String,
-    /// What is known of the profile's device: Eid, Imei, msisdn, Iccid, in that order.
+    /// What is known of the profile's device: Eid, Imei, msisdn, Iccid, in that order; of a device as a whole
+    /// Eid and Imei. Left out of the pages of a list.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     device_ids: Identifiers<'a>,
-    /// How the profile was left; in a success only.
+    /// How the profile was left, or the answer that was asked for; in a success only.
     #[serde(skip_serializing_if = "Option::is_none")]
     device_response: Option<DeviceResponse<'a>>,
-    /// Why the profile was left alone; in a failure only.
+    /// Why the profile was left alone, or is not through yet; in a failure or a warning only.
     #[serde(skip_serializing_if = "Option::is_none")]
     fault_response: Option<FaultResponse>,
-    /// `SUCCESS` or `Failed`.
+    /// `SUCCESS`, `Failed` or `warning`.
     status: &'static str,
     /// Which attempt this is, from 1.
     callback_count: u32,
@@ -42,9 +45,17 @@ pub struct CallbackBody<'a> {
     max_callback_threshold: u32,
 }
 
+/// How a profile or a device was left; or a document of `documents`.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+enum DeviceResponse<'a> {
+    Profile(ProfileResponse<'a>),
+    Document(#[schemars(with = "crate::documents::Document<'a>")] &'a RawValue),
+}
+
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct DeviceResponse<'a> {
+struct ProfileResponse<'a> {
     device_profile_response: DeviceProfileResponse<'a>,
 }
 
@@ -53,8 +64,12 @@ struct DeviceResponse<'a> {
 struct DeviceProfileResponse<'a> {
     device_identifier_collection: Identifiers<'a>,
     state: &'static str,
-    profile_status: &'static str,
-    profile_role: &'static str,
+    /// Left out of a device as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile_status: Option<&'static str>,
+    /// Left out of a device as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile_role: Option<&'static str>,
 }
 
 /// Why a profile was left alone.
@@ -66,13 +81,14 @@ pub struct FaultResponse {
     pub faultstring: String,
 }
 
+/// One identifier of a device or a profile.
 #[derive(Clone, Serialize, JsonSchema)]
-struct Identifier<'a> {
+pub(crate) struct Identifier<'a> {
     id: &'a str,
     kind: &'static str,
 }
 
-type Identifiers<'a> = Vec<Identifier<'a>>;
+pub(crate) type Identifiers<'a> = Vec<Identifier<'a>>;
 
 impl<'a> CallbackBody<'a> {
     /// The body of the attempt of that ordinal.
@@ -83,16 +99,21 @@ impl<'a> CallbackBody<'a> {
         callback_count: u32,
         max_callback_threshold: u32,
     ) -> Self {
-        let nothing = told.result.is_err().then_some("");
-        let identifiers = identifiers(told);
+        let faulty = matches!(told.result, Err(_) | Ok(Left::Waiting));
+        let nothing = faulty.then_some("");
+        let identifiers = identifiers_of(told);
         Self {
             username: credentials.map_or(nothing, |known| Some(known.username)),
             password: credentials.map_or(nothing, |known| Some(known.password)),
             request_id: request.to_string(),
-            device_response: told.result.as_ref().ok().map(|left| response(*left, identifiers.clone())),
+            device_response: told.result.as_ref().ok().and_then(|left| response(left, &identifiers)),
             device_ids: identifiers,
-            fault_response: told.result.as_ref().err().map(FaultResponse::of),
-            status: if told.result.is_ok() { "SUCCESS" } else { "Failed" },
+            fault_response: match &told.result {
+                Err(fault) => Some(FaultResponse::of(fault)),
+                Ok(Left::Waiting) => Some(FaultResponse::slow()),
+                Ok(_) => None,
+            },
+            status: status_of(told),
             callback_count,
             max_callback_threshold,
         }
@@ -111,25 +132,63 @@ impl FaultResponse {
     pub fn of(fault: &Fault) -> Self {
         Self { faultcode: format!("UnifiedWebService.{}", fault_code(fault)), faultstring: fault_text(fault) }
     }
-}
 
-fn response(left: LeftAs, identifiers: Identifiers<'_>) -> DeviceResponse<'_> {
-    DeviceResponse {
-        device_profile_response: DeviceProfileResponse {
-            device_identifier_collection: identifiers,
-            state: spelling::state(left.state),
-            profile_status: spelling::status(left.status),
-            profile_role: spelling::role(left.role),
-        },
+    /// What a warning says.
+    fn slow() -> Self {
+        Self {
+            faultcode: "UnifiedWebService.REQUEST_ONHOLD.DeviceUnreachable".into(),
+            faultstring: "REQUEST_ONHOLD. The device has not answered yet; the outcome follows".into(),
+        }
     }
 }
 
-fn identifiers(told: &Told) -> Identifiers<'_> {
+/// The word for what a callback tells: `SUCCESS`, `Failed` or `warning`.
+pub fn status_of(told: &Told) -> &'static str {
+    match told.result {
+        Ok(Left::Waiting) => "warning",
+        Ok(_) => "SUCCESS",
+        Err(_) => "Failed",
+    }
+}
+
+fn response<'a>(left: &'a Left, identifiers: &Identifiers<'a>) -> Option<DeviceResponse<'a>> {
+    let (state, status, role) = match left {
+        Left::Profile(LeftAs { state, status, role }) => (*state, Some(*status), Some(*role)),
+        Left::Device(state) => (*state, None, None),
+        Left::Document(text) => return serde_json::from_str(text).ok().map(DeviceResponse::Document),
+        Left::Waiting => return None,
+    };
+    Some(DeviceResponse::Profile(ProfileResponse {
+        device_profile_response: DeviceProfileResponse {
+            device_identifier_collection: identifiers.clone(),
+            state: spelling::state(state),
+            profile_status: status.map(spelling::status),
+            profile_role: role.map(spelling::role),
+        },
+    }))
+}
+
+fn identifiers_of(told: &Told) -> Identifiers<'_> {
+    let imei = told.imei.as_ref();
+    match &told.subject {
+        Subject::Profile(iccid) => identifiers(told.eid.as_ref(), imei, told.msisdn.as_ref(), Some(iccid)),
+        Subject::Device(eid) => identifiers(Some(eid), imei, None, None),
+        Subject::Page => Vec::new(),
+    }
+}
+
+/// Those that are known, in the contract's order.
+pub(crate) fn identifiers<'a>(
+    eid: Option<&'a Eid>,
+    imei: Option<&'a Imei>,
+    msisdn: Option<&'a Msisdn>,
+    iccid: Option<&'a Iccid>,
+) -> Identifiers<'a> {
     let known = [
-        (told.eid.as_ref().map(reveille_domain::Eid::as_str), "Eid"),
-        (told.imei.as_ref().map(reveille_domain::Imei::as_str), "Imei"),
-        (told.msisdn.as_ref().map(reveille_domain::Msisdn::as_str), "msisdn"),
-        (Some(told.iccid.as_str()), "Iccid"),
+        (eid.map(Eid::as_str), "Eid"),
+        (imei.map(Imei::as_str), "Imei"),
+        (msisdn.map(Msisdn::as_str), "msisdn"),
+        (iccid.map(Iccid::as_str), "Iccid"),
     ];
     let mut identifiers = Vec::with_capacity(known.len());
     identifiers.extend(known.into_iter().filter_map(|(id, kind)| Some(Identifier { id: id?, kind })));

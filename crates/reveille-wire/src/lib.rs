@@ -5,12 +5,15 @@
 
 pub mod answers;
 mod callback;
+pub mod device_queries;
+pub mod documents;
 mod faults;
+pub mod instant;
 pub mod json;
 pub mod profile_action;
 mod refusals;
 pub mod spelling;
 
-pub use callback::{CallbackBody, Credentials, FaultResponse};
+pub use callback::{CallbackBody, Credentials, FaultResponse, status_of};
 pub use faults::{fault_code, fault_text, named_fault};
 pub use refusals::{ErrorBody, Gateway, code, message};

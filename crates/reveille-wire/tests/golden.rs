@@ -2,12 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
-use reveille_domain::{Fault, LeftAs, ProfileState, ProfileStatus, Role, Told};
+use reveille_domain::{Already, Fault, Left, LeftAs, ProfileState, ProfileStatus, Role, Subject, Told};
 use reveille_wire::{CallbackBody, Credentials};
 
-fn told(result: Result<LeftAs, Fault>) -> Told {
+fn told(result: Result<Left, Fault>) -> Told {
     Told {
-        iccid: "89148000000800139708".parse().unwrap(),
+        subject: Subject::Profile("89148000000800139708".parse().unwrap()),
         eid: Some("89049032000001000000000000000001".parse().unwrap()),
         imei: Some("350000000000001".parse().unwrap()),
         msisdn: Some("15550000001".parse().unwrap()),
@@ -22,7 +22,7 @@ fn same(body: &CallbackBody<'_>, golden: &str) {
 #[test]
 fn a_success_is_the_published_example_byte_for_byte() {
     let left = LeftAs { state: ProfileState::Active, status: ProfileStatus::Enable, role: Role::Local };
-    let told = told(Ok(left));
+    let told = told(Ok(Left::Profile(left)));
     let request = "d1f08526-5443-4054-9a29-4456490ea9f8".parse().unwrap();
     same(&CallbackBody::new(request, &told, None, 1, 4), include_str!("golden/success.json"));
 }
@@ -30,11 +30,11 @@ fn a_success_is_the_published_example_byte_for_byte() {
 #[test]
 fn a_fault_has_empty_credentials_and_its_code_and_leaves_out_what_is_unknown() {
     let told = Told {
-        iccid: "20180903000000000009".parse().unwrap(),
+        subject: Subject::Profile("20180903000000000009".parse().unwrap()),
         eid: None,
         imei: Some("201809030000009".parse().unwrap()),
         msisdn: None,
-        result: Err(Fault::ProfileAlreadyResumed),
+        result: Err(Fault::Already(Already::Resumed)),
     };
     let request = "076f7ea9-8230-49b1-9386-8dafaddc7d9e".parse().unwrap();
     same(&CallbackBody::new(request, &told, None, 1, 4), include_str!("golden/fault.json"));
@@ -43,7 +43,7 @@ fn a_fault_has_empty_credentials_and_its_code_and_leaves_out_what_is_unknown() {
 #[test]
 fn registered_credentials_stand_first_and_an_unknown_profile_is_its_iccid_alone() {
     let told = Told {
-        iccid: "8914800000080013970".parse().unwrap(),
+        subject: Subject::Profile("8914800000080013970".parse().unwrap()),
         eid: None,
         imei: None,
         msisdn: None,

@@ -4,9 +4,9 @@
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use reveille_api::{ApiConfig, ServerConfig};
 use reveille_callbacks::{Guard, Loopback, Tls};
-use reveille_carriers::simulated::{ScriptEntry, Simulated, SimulatedConfig};
+use reveille_carriers::simulated::{ScriptEntry, Simulated, SimulatedConfig, World};
 use reveille_domain::{Backoff, Clock, Network, Schedule};
-use reveille_engine::{CarrierSetup, EngineConfig};
+use reveille_engine::{CarrierSetup, ChangeLimits, EngineConfig};
 use reveille_store::AcceptLimits;
 use reveille_store::sqlite::{SqliteConfig, Synchronous};
 use serde::{Deserialize, Deserializer};
@@ -62,6 +62,7 @@ pub struct Config {
     body_bytes_max: usize,
     stop_within: Text,
     limits: Limits,
+    suspensions: Suspensions,
     sessions: Sessions,
     callbacks: Callbacks,
     #[serde(default)]
@@ -73,7 +74,15 @@ pub struct Config {
 struct Limits {
     waiting_per_account: u64,
     waiting_in_all: u64,
+    actions_per_day: u32,
+    plan_changes_per_month: u32,
     disk_free_bytes_min: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Suspensions {
+    longest: Text,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -89,6 +98,8 @@ struct Sessions {
 struct Callbacks {
     retry_after: Vec<Text>,
     timeout: Text,
+    warnings: bool,
+    warn_after: Text,
     keep_archived: Text,
     allow_addresses: Vec<ipnet::IpNet>,
     connections_per_listener: usize,
@@ -272,6 +283,12 @@ impl Config {
             guard: self.guard(),
             tls: Tls::system(),
             carriers: self.carriers(clock)?,
+            warn_after: self.callbacks.warnings.then_some(self.callbacks.warn_after.0),
+            change_limits: ChangeLimits {
+                actions_per_day: limit(self.limits.actions_per_day),
+                plan_changes_per_month: limit(self.limits.plan_changes_per_month),
+            },
+            suspension_max: Some(self.suspensions.longest.0).filter(|longest| !longest.is_zero()),
             keep_archived: self.callbacks.keep_archived.0,
             stop_within: self.stop_within.0,
         })
@@ -279,9 +296,13 @@ impl Config {
 
     fn carriers(&self, clock: &Arc<dyn Clock>) -> Result<HashMap<Network, CarrierSetup>> {
         let mut carriers = HashMap::new();
+        let world = Arc::new(World::default());
         for (name, carrier) in &self.carriers {
             if let Some(network) = Network::named(name) {
-                carriers.insert(network, carrier.setup(clock).with_context(|| format!("[carriers.{name}]"))?);
+                carriers.insert(
+                    network,
+                    carrier.setup(clock, &world).with_context(|| format!("[carriers.{name}]"))?,
+                );
             }
         }
         Ok(carriers)
@@ -328,11 +349,12 @@ impl Carrier {
         self.simulated().map(drop)
     }
 
-    fn setup(&self, clock: &Arc<dyn Clock>) -> Result<CarrierSetup> {
+    /// The carrier; simulated ones share the `world` that their cards are in.
+    fn setup(&self, clock: &Arc<dyn Clock>, world: &Arc<World>) -> Result<CarrierSetup> {
         Ok(CarrierSetup {
-            carrier: Arc::new(Simulated::new(self.simulated()?, Arc::clone(clock))),
+            carrier: Arc::new(Simulated::new(self.simulated()?, Arc::clone(clock), Arc::clone(world))),
             concurrency: self.concurrency,
-            rate: Some(self.rate).filter(|rate| *rate > 0),
+            rate: limit(self.rate),
             timeout: self.timeout.0,
             give_up_after: self.give_up_after.0,
             backoff: Backoff { first: self.retry_first.0, longest: self.retry_longest.0 },
@@ -361,6 +383,11 @@ impl Carrier {
         config.check()?;
         Ok(config)
     }
+}
+
+/// A limit; none is written as 0.
+fn limit(number: u32) -> Option<u32> {
+    Some(number).filter(|number| *number > 0)
 }
 
 /// What is shown of a database's address: it may hold a password.

@@ -5,7 +5,9 @@ use reveille_api::{hash_password, random_password};
 use reveille_callbacks::Guard;
 use reveille_domain::{AccountName, Network, Timestamp};
 use reveille_engine::{Random, Secrets};
-use reveille_store::{ClientDeclaration, Declaration, Listener, ListenerDeclaration, UserDeclaration};
+use reveille_store::{
+    ClientDeclaration, Declaration, ITSELF, Listener, ListenerDeclaration, UserDeclaration,
+};
 use reveille_wire::answers::{CREDENTIAL_CHARS_MAX, SERVICES};
 use serde::Deserialize;
 
@@ -160,6 +162,7 @@ fn declare_client(client: Client, keeping: &Keeping<'_>, declared: &mut Declared
 fn declare_user(user: User, keeping: &Keeping<'_>, declared: &mut Declared) -> Result<()> {
     let name = user.username;
     ensure!(!name.is_empty(), "[[user]]: username is empty");
+    ensure!(name != ITSELF, "[[user]]: {ITSELF:?} is the server's own name; choose another");
     let accounts =
         user.accounts.iter().map(|account| account.parse()).collect::<Result<Vec<AccountName>, _>>();
     let accounts = accounts.with_context(|| format!("[[user]] {name:?}: accounts"))?;

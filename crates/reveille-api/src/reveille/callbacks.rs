@@ -1,6 +1,6 @@
 //! Callbacks: list, show with every attempt, replay.
 
-use super::requests::{find, queried};
+use super::requests::{device_of, find, queried};
 use super::{instant, invalid, limit, parse_instant};
 use crate::App;
 use crate::auth::Caller;
@@ -10,8 +10,10 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use reveille_domain::{Position, Refusal, RequestId};
-use reveille_store::{ArchiveReason, AttemptView, CallbackFilter, CallbackState, CallbackView, ReplayScope};
-use reveille_wire::CallbackBody;
+use reveille_store::{
+    ArchiveReason, AttemptView, CallbackFilter, CallbackName, CallbackState, CallbackView, ReplayScope, Tells,
+};
+use reveille_wire::{CallbackBody, status_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -20,12 +22,19 @@ use std::sync::Arc;
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Callback {
-    /// The request's id, a full stop, the subrequest's number.
+    /// The request's id, a full stop, the subrequest's number; of a warning, a `w` behind.
     id: String,
     request_id: String,
     number: u32,
-    iccid: String,
-    /// What it tells: `SUCCESS` or `Failed`.
+    /// The profile; absent where it is about a device or a page of an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iccid: Option<String>,
+    /// The device, where it is about one as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eid: Option<String>,
+    /// The callback service whose listener is told.
+    service: &'static str,
+    /// What it tells: `SUCCESS`, `Failed` or `warning`.
     status: &'static str,
     /// `waiting`, `delivered` or `archived`.
     state: &'static str,
@@ -57,11 +66,13 @@ impl Callback {
             ArchiveReason::NoListener => "no_listener",
         });
         Self {
-            id: id(callback.request.id, callback.number),
+            id: id(callback.name()),
             request_id: callback.request.id.to_string(),
             number: callback.number,
-            iccid: callback.iccid().as_str().into(),
-            status: if callback.told.result.is_ok() { "SUCCESS" } else { "Failed" },
+            iccid: callback.told.subject.iccid().map(|iccid| iccid.as_str().into()),
+            eid: device_of(&callback.told.subject).map(Into::into),
+            service: callback.outlet().service.name(),
+            status: status_of(&callback.told),
             state,
             archived,
             series: callback.series,
@@ -74,13 +85,19 @@ impl Callback {
     }
 }
 
-fn id(request: RequestId, number: u32) -> String {
-    format!("{request}.{number}")
+fn id(name: CallbackName) -> String {
+    let CallbackName { request, number, tells } = name;
+    let warning = if tells == Tells::Warning { "w" } else { "" };
+    format!("{request}.{number}{warning}")
 }
 
-fn parse_id(id: &str) -> Option<(RequestId, u32)> {
+fn parse_id(id: &str) -> Option<CallbackName> {
     let (request, number) = id.split_once('.')?;
-    Some((request.parse().ok()?, number.parse().ok()?))
+    let (number, tells) = match number.strip_suffix('w') {
+        Some(number) => (number, Tells::Warning),
+        None => (number, Tells::Outcome),
+    };
+    Some(CallbackName { request: request.parse().ok()?, number: number.parse().ok()?, tells })
 }
 
 /// A page of callbacks, in the order of their outcomes' requests.
@@ -177,12 +194,13 @@ pub(crate) async fn show(
     caller: Caller,
     Path(callback): Path<String>,
 ) -> Result<Json<CallbackWithAttempts>, Refused> {
-    let (request, number) = one(&app, &caller, &callback).await?;
-    let found = app.engine.store().callback(request, number).await?;
+    let name = one(&app, &caller, &callback).await?;
+    let found = app.engine.store().callback(name).await?;
     let (view, attempts) = found.ok_or(Refusal::NotFound { what: "callback" })?;
     let threshold = app.engine.attempts_max();
     let told = &view.callback.told;
-    let body = CallbackBody::new(request, told, None, view.callback.attempts.max(1), threshold).to_bytes();
+    let body =
+        CallbackBody::new(name.request, told, None, view.callback.attempts.max(1), threshold).to_bytes();
     Ok(Json(CallbackWithAttempts {
         callback: Callback::new(&view, threshold),
         body: serde_json::from_slice(&body).unwrap_or_default(),
@@ -191,11 +209,11 @@ pub(crate) async fn show(
 }
 
 /// The callback of that id, where its request is one of the caller's.
-async fn one(app: &App, caller: &Caller, callback: &str) -> Result<(RequestId, u32), Refused> {
+async fn one(app: &App, caller: &Caller, callback: &str) -> Result<CallbackName, Refused> {
     let unknown = Refusal::NotFound { what: "callback" };
-    let Some((request, number)) = parse_id(callback) else { return Err(unknown.into()) };
-    match find(app, caller, &request.to_string()).await {
-        Ok(_) => Ok((request, number)),
+    let Some(name) = parse_id(callback) else { return Err(unknown.into()) };
+    match find(app, caller, &name.request.to_string()).await {
+        Ok(_) => Ok(name),
         Err(_) => Err(unknown.into()),
     }
 }
@@ -211,8 +229,8 @@ pub(crate) async fn replay_one(
     caller: Caller,
     Path(callback): Path<String>,
 ) -> Result<Json<ReplayAnswer>, Refused> {
-    let (request, number) = one(&app, &caller, &callback).await?;
-    let replayed = app.engine.replay(ReplayScope::One { request, number }).await?;
+    let name = one(&app, &caller, &callback).await?;
+    let replayed = app.engine.replay(ReplayScope::One(name)).await?;
     Ok(Json(ReplayAnswer { replayed }))
 }
 

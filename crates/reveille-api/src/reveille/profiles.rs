@@ -1,7 +1,7 @@
 //! Profiles: list, show, history.
 
 use super::requests::queried;
-use super::{instant, invalid, limit};
+use super::{instant, invalid, limit, why};
 use crate::App;
 use crate::auth::Caller;
 use crate::refused::Refused;
@@ -9,7 +9,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use reveille_domain::{Iccid, Network, ProfileState, Refusal, SuspendedBy};
-use reveille_store::{HistoryView, OwnedProfile, ProfileFilter};
+use reveille_store::{HistoryView, Identifier, OwnedProfile, ProfileFilter};
 use reveille_wire::spelling;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,8 @@ pub(crate) struct Profile {
     #[serde(skip_serializing_if = "Option::is_none")]
     suspended_by: Option<&'static str>,
     profile_status: &'static str,
+    /// Whether its card falls back to it.
+    fallback: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     service_plan: Option<String>,
     /// An operation was given up unsettled: the network may differ from the record.
@@ -63,6 +65,7 @@ impl From<OwnedProfile> for Profile {
             state: spelling::state(profile.state),
             suspended_by,
             profile_status: spelling::status(profile.status),
+            fallback: profile.fallback,
             service_plan: profile.service_plan.map(Into::into),
             in_doubt: profile.in_doubt,
         }
@@ -79,10 +82,18 @@ pub(crate) struct ProfilePage {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct ProfileQuery {
     account: String,
     state: Option<String>,
+    profile_status: Option<String>,
     network: Option<String>,
+    role: Option<String>,
+    service_plan: Option<String>,
+    in_doubt: Option<bool>,
+    eid: Option<String>,
+    imei: Option<String>,
+    msisdn: Option<String>,
     after: Option<String>,
     limit: Option<usize>,
 }
@@ -94,21 +105,52 @@ pub(crate) async fn list(
 ) -> Result<Json<ProfilePage>, Refused> {
     let query = queried(query)?;
     let limit = limit(query.limit)?;
-    let network = query
-        .network
-        .map(|name| Network::named(&name).ok_or_else(|| invalid("network is verizon-us or global")));
-    let after = query.after.map(|after| after.parse::<Iccid>().map_err(|_| invalid("after is an ICCID")));
-    let filter = ProfileFilter {
-        account: Some(caller.account_named(&query.account)?),
-        network: network.transpose()?,
-        states: states(query.state.as_deref())?,
-        after: after.transpose()?,
-        limit,
-    };
+    let filter = filter(&caller, query, limit)?;
     let found = app.engine.store().fleet(filter).await?;
     let profiles: Vec<Profile> = found.into_iter().map(Profile::from).collect();
     let next = profiles.last().filter(|_| profiles.len() == limit).map(|profile| profile.iccid.clone());
     Ok(Json(ProfilePage { profiles, next }))
+}
+
+fn filter(caller: &Caller, query: ProfileQuery, limit: usize) -> Result<ProfileFilter, Refusal> {
+    let identifiers = identifiers(&query)?;
+    let statuses =
+        word(query.profile_status, "profileStatus is a status on the card, ENABLE for one", |word| {
+            spelling::status_named(word)
+        })?;
+    Ok(ProfileFilter {
+        account: Some(caller.account_named(&query.account)?),
+        network: word(query.network, "network is verizon-us or global", Network::named)?,
+        states: states(query.state.as_deref())?,
+        statuses: statuses.into_iter().collect(),
+        role: word(query.role, "role is LEAD, LOCAL or DEFAULT", spelling::role_named)?,
+        service_plan: query.service_plan.map(Into::into),
+        in_doubt: query.in_doubt,
+        identifiers,
+        after: word(query.after, "after is an ICCID", |text| text.parse().ok())?,
+        limit,
+    })
+}
+
+/// What a word of the query means; nothing where there is none.
+fn word<T>(
+    word: Option<String>,
+    known: &str,
+    find: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, Refusal> {
+    word.map(|word| find(&word).ok_or_else(|| invalid(known))).transpose()
+}
+
+/// The one identifier that is asked for: profiles that have several of them are looked for by one.
+fn identifiers(query: &ProfileQuery) -> Result<Vec<Identifier>, Refusal> {
+    let eid = word(query.eid.clone(), "eid has 32 digits", |text| text.parse().ok().map(Identifier::Eid))?;
+    let imei =
+        word(query.imei.clone(), "imei has 14 to 16 digits", |text| text.parse().ok().map(Identifier::Imei))?;
+    let msisdn = word(query.msisdn.clone(), "msisdn has 5 to 15 digits", |text| {
+        text.parse().ok().map(Identifier::Msisdn)
+    })?;
+    let named: Vec<Identifier> = [eid, imei, msisdn].into_iter().flatten().collect();
+    if named.len() > 1 { Err(invalid("name one of eid, imei and msisdn")) } else { Ok(named) }
 }
 
 /// The recorded states of one word on the wire.
@@ -125,19 +167,45 @@ fn states(word: Option<&str>) -> Result<Vec<ProfileState>, Refusal> {
     }
 }
 
-async fn find(app: &App, caller: &Caller, iccid: &str) -> Result<OwnedProfile, Refused> {
+pub(super) async fn find(app: &App, caller: &Caller, iccid: &str) -> Result<OwnedProfile, Refused> {
     let unknown = || Refusal::NotFound { what: "profile" };
     let iccid: Iccid = iccid.parse().map_err(|_| unknown())?;
     let found = app.engine.store().profile(&iccid).await?;
     Ok(found.filter(|owned| caller.sees(&owned.account)).ok_or_else(unknown)?)
 }
 
+/// A profile with what else is on its eUICC.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ProfileWithDevice {
+    #[serde(flatten)]
+    profile: Profile,
+    /// One sentence; absent where the profile is in service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why_not_in_service: Option<String>,
+    /// Every profile on the eUICC, this one among them, by ICCID.
+    device: Vec<Profile>,
+}
+
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(iccid): Path<String>,
-) -> Result<Json<Profile>, Refused> {
-    Ok(Json(find(&app, &caller, &iccid).await?.into()))
+) -> Result<Json<ProfileWithDevice>, Refused> {
+    let owned = find(&app, &caller, &iccid).await?;
+    let on_device = ProfileFilter {
+        account: Some(owned.account.clone()),
+        identifiers: vec![Identifier::Eid(owned.profile.eid.clone())],
+        limit: super::PAGE_MAX,
+        ..ProfileFilter::default()
+    };
+    let device = app.engine.store().fleet(on_device).await?;
+    let history = app.engine.store().history(&owned.profile.iccid, super::PAGE_MAX).await?;
+    Ok(Json(ProfileWithDevice {
+        why_not_in_service: why::not_in_service(&owned.profile, &device, &history),
+        profile: owned.into(),
+        device: device.into_iter().map(Profile::from).collect(),
+    }))
 }
 
 /// The changes of a profile's record, oldest first.
@@ -158,8 +226,16 @@ pub(crate) struct HistoryEntry {
     number: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     action: Option<&'static str>,
+    /// Who asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
     from: &'static str,
     to: &'static str,
+    from_status: &'static str,
+    to_status: &'static str,
+    /// The service plan that it moved to, where it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_plan: Option<String>,
     in_doubt: bool,
 }
 
@@ -168,10 +244,14 @@ impl From<HistoryView> for HistoryEntry {
         Self {
             at: instant(view.at),
             request_id: view.request.map(|(request, _)| request.to_string()),
-            number: view.number,
+            number: view.position.number,
             action: view.request.map(|(_, action)| action.name()),
-            from: spelling::state(view.from),
-            to: spelling::state(view.to),
+            user: view.user.map(Into::into),
+            from: spelling::state(view.from.state),
+            to: spelling::state(view.to.state),
+            from_status: spelling::status(view.from.status),
+            to_status: spelling::status(view.to.status),
+            service_plan: view.plan.map(|plan| plan.to.into()),
             in_doubt: view.in_doubt,
         }
     }

@@ -7,7 +7,7 @@ use crate::refused::Refused;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use reveille_domain::{Fault, Refusal, RequestId};
+use reveille_domain::{Fault, Refusal, RequestId, Subject};
 use reveille_store::{RequestFilter, RequestView, SubrequestFilter, SubrequestState, SubrequestView};
 use reveille_wire::{fault_code, fault_text, named_fault};
 use schemars::JsonSchema;
@@ -153,7 +153,12 @@ pub(crate) async fn cancel(
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Subrequest {
     number: u32,
-    iccid: String,
+    /// The profile; absent where it is about a device or a page of an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iccid: Option<String>,
+    /// The device, where it is about one as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eid: Option<String>,
     /// `waiting`, `succeeded` or `failed`.
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -176,6 +181,14 @@ impl From<&Fault> for FaultView {
     }
 }
 
+/// The EID of a subject that is a device as a whole.
+pub(crate) fn device_of(subject: &Subject) -> Option<&str> {
+    match subject {
+        Subject::Device(eid) => Some(eid.as_str()),
+        Subject::Profile(_) | Subject::Page => None,
+    }
+}
+
 impl From<&SubrequestView> for Subrequest {
     fn from(view: &SubrequestView) -> Self {
         let state = match view.state {
@@ -185,7 +198,8 @@ impl From<&SubrequestView> for Subrequest {
         };
         Self {
             number: view.number,
-            iccid: view.iccid.as_str().into(),
+            iccid: view.subject.iccid().map(|iccid| iccid.as_str().into()),
+            eid: device_of(&view.subject).map(Into::into),
             state,
             fault: view.fault.as_ref().map(FaultView::from),
             ended_at: view.ended_at.map(instant),

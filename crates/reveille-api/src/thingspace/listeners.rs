@@ -8,8 +8,8 @@ use axum::Json;
 use axum::extract::{Path, State};
 use hyper::header::{HeaderName, HeaderValue};
 use reveille_callbacks::ListenerUrl;
-use reveille_domain::{AccountName, Refusal};
-use reveille_store::{Listener, StoreError};
+use reveille_domain::{AccountName, Refusal, Service};
+use reveille_store::{Listener, Outlet, StoreError};
 use reveille_wire::answers::{CREDENTIAL_CHARS_MAX, ListedListener, ListenerAnswer, ListenerBody, SERVICES};
 use std::sync::Arc;
 use tracing::info;
@@ -44,9 +44,16 @@ pub(crate) async fn register(
     let service = listener.service.to_string();
     app.engine.store().register(&account, listener).await.map_err(failed)?;
     app.engine.listener_changed();
-    let archived = app.engine.store().archived(&account).await.map_err(failed)?;
+    let archived = archived(&app, &account, &service).await?;
     info!(account.name = %account, service, archived, "Registered a listener for {service}; {archived} callbacks are archived");
     Ok(([(ARCHIVED, HeaderValue::from(archived))], Json(answer(&account, service))))
+}
+
+/// How many callbacks are archived that the service's listener would have been told.
+async fn archived(app: &App, account: &AccountName, service: &str) -> Result<u64, Refused> {
+    let Some(service) = Service::ALL.into_iter().find(|known| known.name() == service) else { return Ok(0) };
+    let outlet = Outlet { account: account.clone(), service };
+    app.engine.store().archived(&outlet).await.map_err(failed)
 }
 
 async fn check(app: &App, body: ListenerBody) -> Result<Listener, Refused> {

@@ -5,12 +5,11 @@ use crate::auth::Caller;
 use crate::refused::Refused;
 use axum::Json;
 use axum::extract::{Path, State};
-use reveille_domain::Refusal;
+use reveille_domain::{Refusal, Subject};
 use reveille_store::{RequestView, SubrequestFilter, SubrequestState, SubrequestView};
 use reveille_wire::answers::{
     SimpleStatusAnswer, StatusAnswer, StatusIdentifier, SubrequestStatus, status_word,
 };
-use reveille_wire::profile_action::TARGETS_MAX;
 use std::sync::Arc;
 
 pub(crate) async fn v2(
@@ -19,8 +18,8 @@ pub(crate) async fn v2(
     Path((account, request)): Path<(String, String)>,
 ) -> Result<Json<StatusAnswer>, Refused> {
     let view = find(&app, &caller, &account, &request).await?;
-    let all =
-        SubrequestFilter { request: view.head.id, state: None, fault: None, after: 0, limit: TARGETS_MAX };
+    let limit = usize::try_from(view.subrequests).unwrap_or(usize::MAX);
+    let all = SubrequestFilter { request: view.head.id, state: None, fault: None, after: 0, limit };
     let subrequests = app.engine.store().subrequests(all).await?;
     Ok(Json(StatusAnswer {
         request_id: view.head.id.to_string(),
@@ -35,8 +34,13 @@ fn subrequest(view: SubrequestView) -> SubrequestStatus {
         SubrequestState::Succeeded => "Success",
         SubrequestState::Failed => "Failed",
     };
-    let id = StatusIdentifier { id: view.iccid.as_str().into(), kind: "iccid".into() };
-    SubrequestStatus { ids: vec![id], status: status.into() }
+    let identifier = |id: &str, kind: &str| StatusIdentifier { id: id.into(), kind: kind.into() };
+    let ids = match &view.subject {
+        Subject::Profile(iccid) => vec![identifier(iccid.as_str(), "iccid")],
+        Subject::Device(eid) => vec![identifier(eid.as_str(), "eid")],
+        Subject::Page => Vec::new(),
+    };
+    SubrequestStatus { ids, status: status.into() }
 }
 
 pub(crate) async fn v1(

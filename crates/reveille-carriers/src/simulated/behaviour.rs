@@ -1,11 +1,20 @@
 //! The behaviours that a script can ask for, their names and codes, and what each does at which try.
 
+use super::world::{downloads, enables};
+use reveille_domain::{EndState, ProfileState, SuspendedBy};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+/// The hints of [`Behaviour::SlowCard`] and [`Behaviour::UnreachableCard`].
+const SLOW_CARD: Duration = Duration::from_secs(30);
+const UNREACHABLE: Duration = Duration::from_secs(60);
+
 /// The hint of [`Behaviour::RetryWithHint`].
 const HINT: Duration = Duration::from_secs(1);
+
+/// What a rejection says; it reaches the customer in the callback.
+pub(super) const REFUSED: &str = "Refused by the simulated network";
 
 /// How the simulated network treats an operation. The code in a reserved ICCID is the place in [`Self::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +45,18 @@ pub enum Behaviour {
     RetryWithHint,
     /// Carried out and told so, then told to be rejected: the first reply is the true one.
     ContradictsItself,
+    /// A card that is told to be asked again in half a minute three times; other ends are done at once.
+    SlowCard,
+    /// A card that is never reached; other ends are done at once.
+    UnreachableCard,
+    /// A card that tries to enable the profile and goes back; other ends are done at once.
+    EnablingFails,
+    /// A download that is rejected; other ends are done at once.
+    DownloadFails,
+    /// Done; a minute after the profile was put in service the network suspends it by itself.
+    SuspendedOutside,
+    /// Done; a minute after the profile was put in service the network deactivates it by itself.
+    DeactivatedOutside,
 }
 
 /// What the network does at one try of one operation.
@@ -47,7 +68,11 @@ pub(super) enum Step {
     CarryOutAndAnswerTwice,
     CarryOutAndContradict,
     ClaimAlreadySo,
-    Reject,
+    /// Carried out as far as the card goes along: it goes back.
+    GoBack,
+    /// Carried out, and undone by the network itself later.
+    CarryOutForNow(ProfileState),
+    Reject(&'static str),
     Postpone {
         after: Option<Duration>,
     },
@@ -59,7 +84,7 @@ pub(super) enum Step {
 
 impl Behaviour {
     /// Every behaviour, in the order of the codes.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 19] = [
         Self::AlwaysDone,
         Self::Rejected,
         Self::RetryTwice,
@@ -73,6 +98,12 @@ impl Behaviour {
         Self::RetryThenRejected,
         Self::RetryWithHint,
         Self::ContradictsItself,
+        Self::SlowCard,
+        Self::UnreachableCard,
+        Self::EnablingFails,
+        Self::DownloadFails,
+        Self::SuspendedOutside,
+        Self::DeactivatedOutside,
     ];
 
     /// The name in the configuration.
@@ -91,17 +122,23 @@ impl Behaviour {
             Self::RetryThenRejected => "retry-then-rejected",
             Self::RetryWithHint => "retry-with-hint",
             Self::ContradictsItself => "contradicts-itself",
+            Self::SlowCard => "slow-card",
+            Self::UnreachableCard => "unreachable-card",
+            Self::EnablingFails => "enabling-fails",
+            Self::DownloadFails => "download-fails",
+            Self::SuspendedOutside => "suspended-outside",
+            Self::DeactivatedOutside => "deactivated-outside",
         }
     }
 
-    /// What it does to an operation that was tried `tries` times before.
-    pub(super) fn step(self, tries: u32) -> Step {
+    /// What it does to an operation to that end that was tried `tries` times before.
+    pub(super) fn step(self, tries: u32, end: EndState) -> Step {
         match (self, tries) {
             (Self::RetryTwice, 0..=1) | (Self::RetryThenRejected, 0) | (Self::RetryForever, _) => {
                 Step::Postpone { after: None }
             }
             (Self::RetryWithHint, 0) => Step::Postpone { after: Some(HINT) },
-            (Self::Rejected | Self::RetryThenRejected, _) => Step::Reject,
+            (Self::Rejected | Self::RetryThenRejected, _) => Step::Reject(REFUSED),
             (Self::DoneUnanswered, 0) => Step::CarryOutUnanswered,
             (Self::DoneUnanswered | Self::AlwaysAlreadySo, _) => Step::ClaimAlreadySo,
             (Self::UnansweredThenDone, 0) => Step::Lose,
@@ -109,11 +146,24 @@ impl Behaviour {
             (Self::Slow, _) => Step::CarryOutSlowly,
             (Self::AnswersTwice, _) => Step::CarryOutAndAnswerTwice,
             (Self::ContradictsItself, _) => Step::CarryOutAndContradict,
-            (Self::AlwaysDone | Self::RetryTwice | Self::UnansweredThenDone | Self::RetryWithHint, _) => {
-                Step::CarryOut
+            (Self::SlowCard, 0..=2) if end.touches_card() => Step::Postpone { after: Some(SLOW_CARD) },
+            (Self::UnreachableCard, _) if end.touches_card() => Step::Postpone { after: Some(UNREACHABLE) },
+            (Self::EnablingFails, _) if enables(end) => Step::GoBack,
+            (Self::DownloadFails, _) if downloads(end) => Step::Reject("The download failed"),
+            (Self::SuspendedOutside, _) if serves(end) => {
+                Step::CarryOutForNow(ProfileState::Suspended(SuspendedBy::Profile))
             }
+            (Self::DeactivatedOutside, _) if serves(end) => Step::CarryOutForNow(ProfileState::Deactive),
+            (Self::AlwaysDone | Self::RetryTwice | Self::UnansweredThenDone | Self::RetryWithHint, _)
+            | (Self::SlowCard | Self::UnreachableCard | Self::EnablingFails | Self::DownloadFails, _)
+            | (Self::SuspendedOutside | Self::DeactivatedOutside, _) => Step::CarryOut,
         }
     }
+}
+
+/// Whether an end puts a profile in service.
+fn serves(end: EndState) -> bool {
+    matches!(end, EndState::InService | EndState::InServiceAndEnabled)
 }
 
 impl Step {
@@ -125,7 +175,9 @@ impl Step {
             | Self::CarryOutAndAnswerTwice
             | Self::CarryOutAndContradict
             | Self::ClaimAlreadySo
-            | Self::Reject => true,
+            | Self::GoBack
+            | Self::CarryOutForNow(_)
+            | Self::Reject(_) => true,
             Self::CarryOutUnanswered | Self::Postpone { .. } | Self::Lose | Self::Hang => false,
         }
     }

@@ -1,7 +1,7 @@
 //! Chance that follows from a seed: the same question has the same answer, whoever asks and when.
 
 use super::SimulatedConfig;
-use super::behaviour::Step;
+use super::behaviour::{REFUSED, Step};
 use reveille_domain::OperationId;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(super) fn draw(seed: u64, question: impl Hash) -> u64 {
 /// when it is repeated, and one that was rejected stays so.
 pub(super) fn step(config: &SimulatedConfig, id: OperationId, tries: u32) -> Step {
     if per_mille(config.seed, (REJECTION, id)) < config.rejected_per_mille {
-        return Step::Reject;
+        return Step::Reject(REFUSED);
     }
     let trouble = per_mille(config.seed, (TROUBLE, id, tries));
     if trouble < config.retry_later_per_mille {

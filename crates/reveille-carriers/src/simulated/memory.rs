@@ -1,17 +1,14 @@
-//! What the network keeps: each profile's state, and what it has already said of operations under way.
+//! What a network has already said of operations under way.
 
 use super::SimulatedConfig;
 use super::script::{Manner, Script};
-use crate::Reply;
-use reveille_domain::{EndState, Iccid};
+use reveille_domain::Iccid;
 use std::collections::HashMap;
 
 /// How many unsettled operations a generation of [`Tries`] holds: some 9 MB of 16-byte entries.
 const GENERATION_MAX: usize = 400_000;
 
 pub(super) struct Memory {
-    /// By ICCID: as many as the network has profiles.
-    states: HashMap<u128, EndState>,
     tries: Tries,
     script: Script,
 }
@@ -30,17 +27,7 @@ pub(super) fn profile_key(iccid: &Iccid) -> u128 {
 
 impl Memory {
     pub(super) fn new(config: &SimulatedConfig) -> Self {
-        Self { states: HashMap::new(), tries: Tries::new(GENERATION_MAX), script: Script::new(config) }
-    }
-
-    pub(super) fn state_of(&self, profile: u128) -> Option<EndState> {
-        self.states.get(&profile).copied()
-    }
-
-    /// Brings the profile to that end. One not seen before was in the other state.
-    pub(super) fn carry_out(&mut self, profile: u128, end_state: EndState) -> Reply {
-        let before = self.states.insert(profile, end_state);
-        if before == Some(end_state) { Reply::AlreadySo } else { Reply::Done }
+        Self { tries: Tries::new(GENERATION_MAX), script: Script::new(config) }
     }
 
     /// What is known of an operation; of a new one, how the script will have it treated.

@@ -11,35 +11,42 @@ mod behaviour;
 mod chance;
 mod config;
 mod memory;
+mod reports;
 mod script;
 #[cfg(test)]
 mod tests;
+mod world;
 
 pub use behaviour::{Behaviour, UnknownBehaviour};
 pub use config::{InvalidSimulatedConfig, SimulatedConfig};
 pub use script::{RESERVED_PREFIX, ScriptEntry};
+pub use world::World;
 
-use crate::{Carrier, Operation, Replies, Reply};
+use crate::{Carrier, Operation, Replies, Reply, Report};
 use async_trait::async_trait;
-use behaviour::Step;
+use behaviour::{REFUSED, Step};
 use memory::{Memory, Past};
-use reveille_domain::{Clock, EndState, Iccid, OperationId, Timestamp};
+use reports::Reports;
+use reveille_domain::{Clock, Eid, EndState, Iccid, OperationId, Reported, Timestamp};
 use script::Manner;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use world::Enabling;
 
 /// How long the answer of [`Behaviour::Slow`] takes, in place of the configured latency.
 const SLOW: Duration = Duration::from_secs(5);
 
-/// What a rejection says; it reaches the customer in the callback.
-const REFUSED: &str = "Refused by the simulated network";
+/// How long after an operation the network undoes it by itself, where a script says so.
+const UNDONE_AFTER: Duration = Duration::from_secs(60);
 
 /// The simulated network of one carrier. Safe to share: calls wait for each other only while they look
 /// something up, never for latency.
 pub struct Simulated {
     config: SimulatedConfig,
     clock: Arc<dyn Clock>,
+    world: Arc<World>,
     memory: Mutex<Memory>,
+    reports: Reports,
 }
 
 /// What a batch has come to: replies in the order of their time, and whether one of them never comes.
@@ -57,16 +64,33 @@ struct Answer {
 }
 
 impl Simulated {
-    /// A network that has not seen a profile yet. [`SimulatedConfig::check`] is the caller's to call; an
-    /// unchecked configuration does no harm, but some of it may have no effect.
-    pub fn new(config: SimulatedConfig, clock: Arc<dyn Clock>) -> Self {
+    /// A network in that world. [`SimulatedConfig::check`] is the caller's to call; an unchecked configuration
+    /// does no harm, but some of it may have no effect.
+    pub fn new(config: SimulatedConfig, clock: Arc<dyn Clock>, world: Arc<World>) -> Self {
         let memory = Mutex::new(Memory::new(&config));
-        Self { config, clock, memory }
+        let reports = Reports::new(Arc::clone(&clock));
+        Self { config, clock, world, memory, reports }
     }
 
-    /// How a profile is on this network; `None` until an operation on it was carried out.
+    /// Whether a profile is in service, suspended or out of service; `None` until an operation on it was
+    /// carried out.
     pub fn state_of(&self, iccid: &Iccid) -> Option<EndState> {
-        self.memory().state_of(memory::profile_key(iccid))
+        self.world.lock().service_of(iccid)
+    }
+
+    /// The profile that a card has enabled; `None` until it was touched.
+    pub fn enabled_on(&self, eid: &Eid) -> Option<Iccid> {
+        self.world.lock().enabled_on(eid)
+    }
+
+    /// Whether a profile is at that end; `None` where nothing is known of it.
+    pub fn shows(&self, iccid: &Iccid, eid: &Eid, end: EndState) -> Option<bool> {
+        self.world.lock().shows(iccid, eid, end)
+    }
+
+    /// The network changes a profile by itself, and reports it.
+    pub fn change_outside(&self, iccid: &Iccid, reported: Reported) {
+        self.reports.add(self.clock.now(), Report { iccid: iccid.clone(), reported });
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -89,25 +113,60 @@ impl Simulated {
         let profile = memory::profile_key(&operation.iccid);
         let key = chance::draw(self.config.seed, (operation.id, profile));
         let past = memory.past_of(key, &operation.iccid);
-        let step = self.step(operation.id, past);
+        let step = self.step(operation, past);
         let at = arrived.plus(self.delay(operation.id, past, step));
-        let forgets = if step.settles() && at == arrived {
+        let replies = self.replies_to(step, operation, arrived);
+        let postponed = matches!(replies[0], Some(Reply::RetryLater { .. }));
+        let settles = step.settles() && !postponed;
+        let forgets = if settles && at == arrived {
             memory.forget(key); // told before anything can cut it off
             None
         } else {
             memory.remember(key, past.with_one_more());
-            step.settles().then_some(key)
+            settles.then_some(key)
         };
-        let replies = replies_to(step, || memory.carry_out(profile, operation.end_state));
         let answer = |reply| Answer { at, id: operation.id, reply, forgets };
         batch.answers.extend(replies.into_iter().flatten().map(answer));
         batch.hangs |= step == Step::Hang;
     }
 
-    fn step(&self, id: OperationId, past: Past) -> Step {
+    fn step(&self, operation: &Operation, past: Past) -> Step {
         match past.manner {
-            Manner::Scripted(behaviour) => behaviour.step(past.tries),
-            Manner::ByChance => chance::step(&self.config, id, past.tries),
+            Manner::Scripted(behaviour) => behaviour.step(past.tries, operation.end_state),
+            Manner::ByChance => chance::step(&self.config, operation.id, past.tries),
+        }
+    }
+
+    /// What a step says, in this order; carries the operation out where the step does.
+    fn replies_to(&self, step: Step, operation: &Operation, arrived: Timestamp) -> [Option<Reply>; 2] {
+        let carry_out = |enabling| self.world.lock().carry_out(operation, enabling);
+        match step {
+            Step::CarryOut | Step::CarryOutSlowly => [Some(carry_out(Enabling::Works)), None],
+            Step::CarryOutUnanswered => {
+                carry_out(Enabling::Works);
+                [None, None]
+            }
+            Step::CarryOutAndAnswerTwice => {
+                let reply = carry_out(Enabling::Works);
+                [Some(reply.clone()), Some(reply)]
+            }
+            Step::CarryOutAndContradict => {
+                [Some(carry_out(Enabling::Works)), Some(Reply::Rejected { reason: REFUSED.into() })]
+            }
+            Step::ClaimAlreadySo => {
+                carry_out(Enabling::Works);
+                [Some(Reply::AlreadySo), None]
+            }
+            Step::GoBack => [Some(carry_out(Enabling::Fails)), None],
+            Step::CarryOutForNow(state) => {
+                let reported = Reported { state: Some(state), status: None };
+                let report = Report { iccid: operation.iccid.clone(), reported };
+                self.reports.add(arrived.plus(UNDONE_AFTER), report);
+                [Some(carry_out(Enabling::Works)), None]
+            }
+            Step::Reject(reason) => [Some(Reply::Rejected { reason: reason.into() }), None],
+            Step::Postpone { after } => [Some(Reply::RetryLater { after }), None],
+            Step::Lose | Step::Hang => [None, None],
         }
     }
 
@@ -163,31 +222,10 @@ impl Carrier for Simulated {
         let batch = self.perform(&operations, arrived);
         self.tell(batch, arrived, &replies).await;
     }
-}
 
-/// What a step says, in this order; carries the operation out where the step does.
-fn replies_to(step: Step, carry_out: impl FnOnce() -> Reply) -> [Option<Reply>; 2] {
-    match step {
-        Step::CarryOut | Step::CarryOutSlowly => [Some(carry_out()), None],
-        Step::CarryOutUnanswered => {
-            carry_out();
-            [None, None]
-        }
-        Step::CarryOutAndAnswerTwice => {
-            let reply = carry_out();
-            [Some(reply.clone()), Some(reply)]
-        }
-        Step::CarryOutAndContradict => [Some(carry_out()), Some(rejected())],
-        Step::ClaimAlreadySo => {
-            carry_out();
-            [Some(Reply::AlreadySo), None]
-        }
-        Step::Reject => [Some(rejected()), None],
-        Step::Postpone { after } => [Some(Reply::RetryLater { after }), None],
-        Step::Lose | Step::Hang => [None, None],
+    async fn report(&self) -> Report {
+        let report = self.reports.next().await;
+        self.world.lock().change_outside(&report.iccid, report.reported);
+        report
     }
-}
-
-fn rejected() -> Reply {
-    Reply::Rejected { reason: REFUSED.into() }
 }

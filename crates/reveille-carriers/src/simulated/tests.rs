@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::conformance::{self, Bench, Subscription};
-use reveille_domain::RequestId;
 use reveille_domain::clock::ManualClock;
+use reveille_domain::{Network, Profile, ProfileState, ProfileStatus, RequestId, Role, SuspendedBy};
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +26,7 @@ impl Net {
     fn new(config: SimulatedConfig) -> Self {
         config.check().unwrap();
         let clock = ManualClock::new(Timestamp(1_700_000_000_000));
-        let carrier = Arc::new(Simulated::new(config, Arc::new(clock.clone())));
+        let carrier = Arc::new(Simulated::new(config, Arc::new(clock.clone()), Arc::default()));
         Self { carrier, clock, last: AtomicU64::new(1) }
     }
 
@@ -103,13 +103,49 @@ impl Bench for Net {
             eid: format!("{number:032}").parse().unwrap(),
             imsi: None,
             msisdn: None,
+            card: Vec::new(),
         };
         let numbers = std::iter::repeat_with(|| self.last.fetch_add(1, Ordering::Relaxed));
         numbers.take(count).map(subscription).collect()
     }
 
-    async fn state_of(&self, iccid: &Iccid) -> Option<EndState> {
-        self.carrier.state_of(iccid)
+    async fn fresh_card(&self, count: usize) -> Vec<Subscription> {
+        let mut fresh = self.fresh(count).await;
+        let eid = fresh[0].eid.clone();
+        let roles = [Role::Lead].into_iter().chain(std::iter::repeat(Role::Local));
+        let profiles = fresh.iter().zip(roles).map(|(of, role)| profile(&of.iccid, &eid, role));
+        let card: Vec<Profile> = profiles.collect();
+        for of in &mut fresh {
+            (of.eid, of.card) = (eid.clone(), card.clone());
+        }
+        fresh
+    }
+
+    fn ends(&self) -> &[EndState] {
+        &EndState::ALL
+    }
+
+    async fn shows(&self, of: &Subscription, end: EndState) -> Option<bool> {
+        self.carrier.shows(&of.iccid, &of.eid, end)
+    }
+}
+
+/// A profile in service: the LEAD enabled, another on the card and disabled.
+fn profile(iccid: &Iccid, eid: &Eid, role: Role) -> Profile {
+    let lead = role == Role::Lead;
+    Profile {
+        iccid: iccid.clone(),
+        eid: eid.clone(),
+        imei: None,
+        msisdn: None,
+        imsi: None,
+        network: if lead { Network::VerizonUs } else { Network::Global },
+        role,
+        state: ProfileState::Active,
+        status: if lead { ProfileStatus::Enable } else { ProfileStatus::Disable },
+        fallback: false,
+        service_plan: None,
+        in_doubt: false,
     }
 }
 
@@ -121,6 +157,8 @@ fn operation(request: RequestId, number: u32, iccid: &str, end_state: EndState) 
         imsi: None,
         msisdn: None,
         end_state,
+        service_plan: None,
+        card: Vec::new(),
     }
 }
 
@@ -129,6 +167,10 @@ fn resumes(count: u32) -> Vec<Operation> {
     let request = RequestId::from_random(7);
     let resume = |number| operation(request, number, &format!("89148{number:015}"), EndState::InService);
     (1..=count).map(resume).collect()
+}
+
+fn rejected() -> Reply {
+    Reply::Rejected { reason: REFUSED.into() }
 }
 
 const IN_SERVICE: Option<EndState> = Some(EndState::InService);
@@ -502,6 +544,143 @@ async fn the_simulated_network_conforms_under_latency() {
 async fn the_simulated_network_conforms_in_trouble() {
     let net = Net::new(SimulatedConfig { rejected_per_mille: 0, ..troubled(5) });
     net.driving(conformance::conforms(&net)).await;
+}
+
+/// A card of that many profiles whose ICCIDs begin with a reserved code, all but the LEAD of that code.
+fn card(code: &str, count: u32) -> Vec<Profile> {
+    let eid: Eid = "89049032000001000000000000000001".parse().unwrap();
+    let lead = profile(&"89148000000000000001".parse().unwrap(), &eid, Role::Lead);
+    let local = |number| profile(&format!("890000{code}{number:012}").parse().unwrap(), &eid, Role::Local);
+    std::iter::once(lead).chain((1..count).map(local)).collect()
+}
+
+impl Net {
+    /// An operation on one profile of a card.
+    fn on_card(&self, card: &[Profile], at: usize, end_state: EndState) -> Driven<'_> {
+        let id = OperationId { request: self.request_id(), number: 1 };
+        let (iccid, eid) = (card[at].iccid.clone(), card[at].eid.clone());
+        let card = card.to_vec();
+        let operation =
+            Operation { id, iccid, eid, imsi: None, msisdn: None, end_state, service_plan: None, card };
+        Driven { net: self, operation }
+    }
+
+    fn enabled(&self, card: &[Profile]) -> Option<Iccid> {
+        self.carrier.enabled_on(&card[0].eid)
+    }
+}
+
+const LATER: Reply = Reply::RetryLater { after: Some(Duration::from_secs(30)) };
+
+#[tokio::test]
+async fn both_networks_share_their_cards() {
+    let (us, card) = (Net::scripted(), card("00", 2));
+    let clock: Arc<dyn Clock> = Arc::new(us.clock.clone());
+    let global = Simulated::new(SimulatedConfig::default(), clock, Arc::clone(&us.carrier.world));
+    assert_eq!(us.on_card(&card, 1, EndState::Enabled).told().await, [Reply::Done]);
+    assert_eq!(global.enabled_on(&card[0].eid), Some(card[1].iccid.clone()));
+}
+
+#[tokio::test]
+async fn a_card_whose_enabled_profile_has_no_service_cannot_be_reached() {
+    let (net, mut card) = (Net::scripted(), card("00", 2));
+    card[0].state = ProfileState::Suspended(SuspendedBy::Device);
+    let enable = net.on_card(&card, 1, EndState::Enabled);
+    assert_eq!(enable.told().await, [LATER]);
+    assert_eq!(net.operation(card[0].iccid.as_str(), EndState::InService).told().await, [Reply::Done]);
+    assert_eq!(enable.told().await, [Reply::Done]);
+    assert_eq!(net.operation(card[1].iccid.as_str(), EndState::Suspended).told().await, [Reply::Done]);
+    assert_eq!(net.on_card(&card, 0, EndState::Enabled).told().await, [LATER]);
+}
+
+#[tokio::test]
+async fn what_a_card_uses_or_falls_back_to_cannot_be_deleted() {
+    let (net, card) = (Net::scripted(), card("00", 3));
+    let said = async |at: usize, end| net.on_card(&card, at, end).told().await.remove(0);
+    assert_eq!(said(1, EndState::Fallback).await, Reply::Done);
+    assert!(matches!(said(1, EndState::Deleted).await, Reply::Rejected { .. }));
+    assert!(matches!(said(0, EndState::Deleted).await, Reply::Rejected { .. }));
+    assert_eq!(said(2, EndState::Fallback).await, Reply::Done);
+    assert_eq!(said(1, EndState::Deleted).await, Reply::Done);
+    assert!(matches!(said(1, EndState::Enabled).await, Reply::Rejected { .. }));
+}
+
+#[tokio::test]
+async fn a_disabled_profile_gives_way_to_what_the_card_falls_back_to() {
+    let (net, card) = (Net::scripted(), card("00", 3));
+    let said = async |at: usize, end| net.on_card(&card, at, end).told().await.remove(0);
+    assert_eq!(said(2, EndState::Fallback).await, Reply::Done);
+    assert_eq!(said(1, EndState::Enabled).await, Reply::Done);
+    assert_eq!(said(1, EndState::Disabled).await, Reply::Done);
+    assert_eq!(net.enabled(&card), Some(card[2].iccid.clone()));
+}
+
+#[tokio::test]
+async fn code_13_is_a_card_that_answers_the_fourth_time() {
+    let (net, card) = (Net::scripted(), card("13", 2));
+    let enable = net.on_card(&card, 1, EndState::Enabled);
+    for _ in 0..3 {
+        assert_eq!(enable.told().await, [LATER]);
+    }
+    assert_eq!(enable.told().await, [Reply::Done]);
+    assert_eq!(net.resume(card[1].iccid.as_str()).told().await, [Reply::Done], "its network is quick");
+}
+
+#[tokio::test]
+async fn code_14_is_a_card_that_is_never_reached() {
+    let (net, card) = (Net::scripted(), card("14", 2));
+    let enable = net.on_card(&card, 1, EndState::Enabled);
+    for _ in 0..10 {
+        assert!(matches!(enable.told().await[..], [Reply::RetryLater { after: Some(_) }]));
+    }
+    assert_eq!(net.enabled(&card), None, "it was never touched");
+}
+
+#[tokio::test]
+async fn code_15_goes_back_to_what_was_enabled_or_to_the_fallback() {
+    let (net, card) = (Net::scripted(), card("15", 3));
+    let back = |to: usize| Some(card[to].iccid.clone());
+    let went_back = |replies: Vec<Reply>| match replies.into_iter().next() {
+        Some(Reply::RolledBack { enabled, .. }) => enabled,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(went_back(net.on_card(&card, 1, EndState::Enabled).told().await), back(0));
+    assert_eq!(net.enabled(&card), back(0));
+    assert_eq!(net.on_card(&card, 2, EndState::Fallback).told().await, [Reply::Done]);
+    assert_eq!(went_back(net.on_card(&card, 1, EndState::DownloadedAndEnabled).told().await), back(0));
+}
+
+#[tokio::test]
+async fn code_16_rejects_downloads_and_nothing_else() {
+    let (net, mut card) = (Net::scripted(), card("16", 2));
+    card[1].status = ProfileStatus::NotDownloaded;
+    let download = net.on_card(&card, 1, EndState::Downloaded).told().await;
+    assert_eq!(download, [Reply::Rejected { reason: "The download failed".into() }]);
+    assert_eq!(net.resume(card[1].iccid.as_str()).told().await, [Reply::Done]);
+}
+
+#[tokio::test]
+async fn codes_17_and_18_are_undone_by_the_network_a_minute_later_and_reported() {
+    for (code, state) in
+        [("17", ProfileState::Suspended(SuspendedBy::Profile)), ("18", ProfileState::Deactive)]
+    {
+        let net = Net::scripted();
+        let began = net.clock.now();
+        assert_eq!(net.resume(&reserved(code)).told().await, [Reply::Done]);
+        let report = net.driving(net.carrier.report()).await;
+        assert_eq!(net.clock.now().since(began), Duration::from_secs(60));
+        assert_eq!(report.reported, Reported { state: Some(state), status: None });
+        assert_ne!(net.state_of(&reserved(code)), IN_SERVICE);
+    }
+}
+
+#[tokio::test]
+async fn a_report_that_nobody_took_is_not_lost() {
+    let net = Net::scripted();
+    let reported = Reported { state: Some(ProfileState::Deactive), status: None };
+    drop(net.carrier.report());
+    net.carrier.change_outside(&reserved("00").parse().unwrap(), reported);
+    assert_eq!(net.carrier.report().await.reported, reported);
 }
 
 #[test]

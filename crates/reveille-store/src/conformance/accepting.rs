@@ -1,7 +1,7 @@
 //! A request in: all of it or nothing, in an order, once per key, within limits.
 
 use super::Bench;
-use super::house::{ALL, House, LANES, UNLIMITED, USER, account, at, iccid, iccids, key, subrequests_of};
+use super::house::{ALL, House, LANES, UNLIMITED, USER, account, at, iccids, key, subject, subrequests_of};
 use crate::{AcceptLimits, Acceptance, IdempotencyKey, Lane, NewRequest, NewSubrequest, Store};
 use reveille_domain::{Fault, Network, Position, RequestId};
 use std::sync::Arc;
@@ -19,8 +19,8 @@ pub async fn an_accepted_request_is_shown_as_it_was_given(bench: &dyn Bench) {
     assert_eq!((&*view.user, view.ended_at, view.subrequests, view.waiting()), (USER, None, 3, 3));
     assert_eq!((view.succeeded, view.failed, view.callbacks_waiting()), (0, 0, 0));
     let parts = house.subrequests(subrequests_of(head.id)).await.expect("read");
-    let parts: Vec<_> = parts.into_iter().map(|part| (part.number, part.iccid, part.ended_at)).collect();
-    assert_eq!(parts, [(1, iccid(1, 3), None), (2, iccid(1, 1), None), (3, iccid(1, 99), None)]);
+    let parts: Vec<_> = parts.into_iter().map(|part| (part.number, part.subject, part.ended_at)).collect();
+    assert_eq!(parts, [(1, subject(1, 3), None), (2, subject(1, 1), None), (3, subject(1, 99), None)]);
 }
 
 /// A target is read back as it was resolved, a known fault with its detail.
@@ -28,12 +28,12 @@ pub async fn a_target_waits_as_it_was_resolved(bench: &dyn Bench) {
     let house = House::with_fleet(bench, 2).await;
     let mut request = house.request_for(1, [1, 2]).await;
     let faults = [Fault::DeviceNotFound, Fault::ServicePlanNotFound("No such plan".into())];
-    let foregone = faults.map(|fault| NewSubrequest { iccid: iccid(1, 77), target: Err(fault) });
+    let foregone = faults.map(|fault| NewSubrequest { subject: subject(1, 77), target: Err(fault) });
     request.subrequests = request.subrequests.iter().cloned().chain(foregone).collect();
     let head = house.accepted(request.clone()).await;
     let waits = house.waits(&head).await;
     for (given, waits) in request.subrequests.iter().zip(&waits) {
-        assert_eq!((&waits.iccid, &waits.target), (&given.iccid, &given.target));
+        assert_eq!((&waits.subject, &waits.target), (&given.subject, &given.target));
         assert_eq!(waits.request, head);
     }
     assert_eq!(waits.iter().map(|waits| waits.number).collect::<Vec<_>>(), [1, 2, 3, 4]);
@@ -228,7 +228,7 @@ pub async fn a_lane_waits_in_order(bench: &dyn Bench) {
         }
     }
     let us = house.waiting(&account(1), LANES[0], position(&first, 1), 1).await.expect("read");
-    assert_eq!((&us[0].request, &us[0].iccid), (&first, &iccid(1, 3)));
+    assert_eq!((&us[0].request, &us[0].subject), (&first, &subject(1, 3)));
 }
 
 /// What waits of one request, behind a number.
@@ -238,8 +238,8 @@ pub async fn a_request_waits_in_order_across_its_lanes(bench: &dyn Bench) {
     house.resuming(1, [1]).await;
     let page = house.waiting_of(head.id, 1, 3).await.expect("read");
     assert_eq!(page.iter().map(|waits| waits.number).collect::<Vec<_>>(), [2, 3, 4]);
-    let named: Vec<_> = page.into_iter().map(|waits| waits.iccid).collect();
-    assert_eq!(named, iccids(1, [1, 99, 4]));
+    let named: Vec<_> = page.into_iter().map(|waits| waits.subject).collect();
+    assert_eq!(named, [1, 99, 4].map(|number| subject(1, number)));
     assert!(house.waiting_of(head.id, 5, ALL).await.expect("read").is_empty());
     assert!(house.waiting_of(house.new_id(), 0, ALL).await.expect("read").is_empty());
 }
@@ -253,7 +253,7 @@ pub async fn lanes_are_those_in_which_anything_waits(bench: &dyn Bench) {
     let mut expected = vec![
         (account(1), Lane::Network(Network::VerizonUs)),
         (account(2), Lane::Network(Network::Global)),
-        (account(2), Lane::Foregone),
+        (account(2), Lane::Here),
     ];
     let sorted = |mut lanes: Vec<_>| {
         lanes.sort();

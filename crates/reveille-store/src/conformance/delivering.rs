@@ -1,7 +1,9 @@
 //! What is due, and what became of attempts.
 
 use super::Bench;
-use super::house::{ALL, House, account, at, delivered, exhausted, failed, failed_until, mark, succeeded};
+use super::house::{
+    ALL, House, at, delivered, exhausted, failed, failed_until, mark, outcome, outlet, succeeded,
+};
 use crate::{ArchiveReason, AttemptResult, AttemptView, Backlog, CallbackState};
 use reveille_domain::{Fault, Timestamp};
 
@@ -25,7 +27,7 @@ pub async fn the_longest_due_callback_comes_first(bench: &dyn Bench) {
 
 /// The numbers of account 1's due callbacks.
 async fn due(house: &House, until: Timestamp, limit: usize) -> Vec<u32> {
-    let due = house.due(&account(1), until, limit).await.expect("read");
+    let due = house.due(&outlet(1), until, limit).await.expect("read");
     due.into_iter().map(|callback| callback.number).collect()
 }
 
@@ -40,12 +42,12 @@ pub async fn a_due_callback_says_what_was_recorded(bench: &dyn Bench) {
     ];
     house.record(recordings.clone()).await.expect("recorded");
     house.marked(&head, 1, at(21), failed_until(at(30))).await;
-    let mut due = house.due(&account(1), at(99), ALL).await.expect("read");
-    due.sort_by_key(crate::Callback::position);
+    let mut due = house.due(&outlet(1), at(99), ALL).await.expect("read");
+    due.sort_by_key(crate::Callback::key);
     for (callback, recording) in due.iter().zip(&recordings) {
-        assert_eq!((&callback.request, callback.position()), (&head, recording.position()));
+        assert_eq!((&callback.request, callback.key().position), (&head, recording.position()));
         assert_eq!(callback.told, recording.told);
-        assert_eq!(callback.iccid(), &recording.told.iccid);
+        assert_eq!(callback.told.subject, recording.told.subject);
     }
     assert_eq!(due.iter().map(|due| (due.series, due.attempts)).collect::<Vec<_>>(), [(1, 1), (1, 0)]);
 }
@@ -54,17 +56,17 @@ pub async fn a_due_callback_says_what_was_recorded(bench: &dyn Bench) {
 pub async fn the_next_due_instant_is_known(bench: &dyn Bench) {
     let house = House::with_fleet(bench, 2).await;
     assert!(house.untold().await.expect("read").is_empty());
-    assert_eq!(house.next_due(&account(1), at(0)).await.expect("read"), None);
+    assert_eq!(house.next_due(&outlet(1), at(0)).await.expect("read"), None);
     house.resumed(1, [1], at(30)).await;
     let head = house.resumed(1, [2], at(20)).await;
     house.resumed(2, [1], at(40)).await;
-    assert_eq!(house.next_due(&account(1), at(0)).await.expect("read"), Some(at(20)));
-    assert_eq!(house.next_due(&account(1), at(20)).await.expect("read"), Some(at(30)), "after, not at");
-    assert_eq!(house.next_due(&account(1), at(30)).await.expect("read"), None);
+    assert_eq!(house.next_due(&outlet(1), at(0)).await.expect("read"), Some(at(20)));
+    assert_eq!(house.next_due(&outlet(1), at(20)).await.expect("read"), Some(at(30)), "after, not at");
+    assert_eq!(house.next_due(&outlet(1), at(30)).await.expect("read"), None);
     house.marked(&head, 1, at(21), delivered()).await;
     let mut untold = house.untold().await.expect("read");
     untold.sort();
-    assert_eq!(untold, [(account(1), at(30)), (account(2), at(40))]);
+    assert_eq!(untold, [(outlet(1), at(30)), (outlet(2), at(40))]);
 }
 
 /// An acknowledged callback is delivered: it is due no more, and shows the attempt.
@@ -148,7 +150,7 @@ pub async fn a_mark_made_twice_counts_once(bench: &dyn Bench) {
 pub async fn a_mark_of_an_ended_callback_changes_nothing(bench: &dyn Bench) {
     let house = House::with_fleet(bench, 2).await;
     let head = house.resumed(1, [1, 2], at(20)).await;
-    let callbacks = house.due(&account(1), at(99), ALL).await.expect("read");
+    let callbacks = house.due(&outlet(1), at(99), ALL).await.expect("read");
     house.mark(vec![mark(&callbacks[0], at(21), delivered())]).await.expect("marked");
     house.mark(vec![mark(&callbacks[1], at(21), exhausted())]).await.expect("marked");
     let before = house.everything().await;
@@ -170,7 +172,7 @@ pub async fn a_mark_of_an_older_series_changes_nothing(bench: &dyn Bench) {
     let head = house.resumed(1, [1], at(20)).await;
     let first = house.told(&head, 1).await.0.callback;
     house.mark(vec![mark(&first, at(21), exhausted())]).await.expect("marked");
-    let one = crate::ReplayScope::One { request: head.id, number: 1 };
+    let one = crate::ReplayScope::One(outcome(&head, 1));
     house.replay(one, at(30), ALL).await.expect("replayed");
     let before = house.everything().await;
     for result in results() {
@@ -186,7 +188,7 @@ pub async fn a_batch_of_marks_may_span_requests(bench: &dyn Bench) {
     let two = house.resumed(2, [1, 2], at(20)).await;
     let mut marks = Vec::new();
     for (owner, results) in [(1, results().to_vec()), (2, vec![delivered(), delivered()])] {
-        let due = house.due(&account(owner), at(99), ALL).await.expect("read");
+        let due = house.due(&outlet(owner), at(99), ALL).await.expect("read");
         marks.extend(due.iter().zip(results).map(|(callback, result)| mark(callback, at(21), result)));
     }
     house.mark(marks).await.expect("marked");

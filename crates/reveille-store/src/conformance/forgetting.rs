@@ -1,7 +1,9 @@
 //! Retention: what is old and told goes, in small steps; everything else stays.
 
 use super::Bench;
-use super::house::{ALL, House, account, at, delivered, exhausted, failed_until, iccid, key, requests_of};
+use super::house::{
+    ALL, House, account, at, delivered, exhausted, failed_until, iccid, key, outcome, requests_of,
+};
 use crate::{Acceptance, IdempotencyKey, NewRequest, ReplayScope, Session};
 use reveille_domain::{RequestId, Timestamp};
 
@@ -55,7 +57,7 @@ pub async fn an_old_told_request_goes_in_small_steps(bench: &dyn Bench) {
     let steps = forget_all(&house, at(24), NEVER, 2).await;
     assert!(steps >= 4, "8 subrequests went in {steps} steps of about 2 rows");
     assert!(house.request(old.id).await.expect("read").is_none());
-    assert!(house.callback(old.id, 1).await.expect("read").is_none());
+    assert!(house.callback(outcome(&old, 1)).await.expect("read").is_none());
     assert_eq!(ids(&house, 2).await, []);
     assert_eq!(ids(&house, 1).await, [stays.id]);
     assert_eq!(house.everything_but_history().await, before);
@@ -68,7 +70,7 @@ pub async fn history_outlives_its_request(bench: &dyn Bench) {
     house.deliver_all(&old, at(21)).await;
     let mut expected = house.history(&iccid(1, 1), ALL).await.expect("read");
     forget_all(&house, at(99), NEVER, ALL).await;
-    expected[0].request = None;
+    (expected[0].request, expected[0].user) = (None, None);
     assert_eq!(house.history(&iccid(1, 1), ALL).await.expect("read"), expected);
 }
 
@@ -77,7 +79,7 @@ pub async fn a_replayed_request_is_kept_until_it_is_told_again(bench: &dyn Bench
     let house = House::with_fleet(bench, 2).await;
     let head = house.resumed(1, [1, 2], at(20)).await;
     house.deliver_all(&head, at(21)).await;
-    house.replay(ReplayScope::One { request: head.id, number: 1 }, at(50), ALL).await.expect("replayed");
+    house.replay(ReplayScope::One(outcome(&head, 1)), at(50), ALL).await.expect("replayed");
     assert_eq!(forget_all(&house, at(99), NEVER, ALL).await, 0, "it is untold again");
     house.marked(&head, 1, at(60), delivered()).await;
     assert_eq!(forget_all(&house, at(60), NEVER, ALL).await, 0, "it was told at 60");

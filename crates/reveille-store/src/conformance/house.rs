@@ -2,13 +2,14 @@
 
 use super::{Bench, Place};
 use crate::{
-    AcceptLimits, Acceptance, AttemptResult, AttemptView, Callback, CallbackFilter, CallbackView, Change,
-    Declaration, FleetRow, IdempotencyKey, Lane, Mark, NewRequest, NewSubrequest, ProfileFilter, Recorded,
-    Recording, RequestFilter, RequestHead, RequestView, Store, SubrequestFilter, Waiting,
+    AcceptLimits, Acceptance, AttemptResult, AttemptView, Callback, CallbackFilter, CallbackName,
+    CallbackView, Change, Declaration, FleetRow, IdempotencyKey, Lane, Mark, NewRequest, NewSubrequest,
+    Outlet, ProfileFilter, Recorded, Recording, RequestFilter, RequestHead, RequestView, Store,
+    SubrequestFilter, Target, Tells, Waiting,
 };
 use reveille_domain::{
-    AccountName, Action, Fault, Iccid, LeftAs, Network, Position, ProfileState, ProfileStatus, RequestId,
-    Role, SuspendedBy, Timestamp, Told,
+    AccountName, Action, Condition, Fault, Iccid, Left, LeftAs, Network, Position, ProfileState,
+    ProfileStatus, RequestId, Role, Service, Subject, SuspendedBy, Terms, Timestamp, Told,
 };
 use std::fmt::{Debug, Write};
 use std::ops::Deref;
@@ -83,13 +84,17 @@ impl House {
         let subrequests = iccids
             .into_iter()
             .zip(found)
-            .map(|(iccid, found)| NewSubrequest { iccid, target: found.ok_or(Fault::DeviceNotFound) })
+            .map(|(iccid, found)| NewSubrequest {
+                subject: Subject::Profile(iccid),
+                target: found.map(Target::Profile).ok_or(Fault::DeviceNotFound),
+            })
             .collect();
         NewRequest {
             id: self.new_id(),
             account: account(owner),
             action: Action::ProfileResume,
             service_plan: Some("Verizon IoT 5MB".into()),
+            terms: Terms::default(),
             user: USER.into(),
             accepted_at: at(10),
             key: None,
@@ -151,7 +156,7 @@ impl House {
 
     /// A callback that is there, with its attempts.
     pub(super) async fn told(&self, head: &RequestHead, number: u32) -> (CallbackView, Vec<AttemptView>) {
-        self.callback(head.id, number).await.expect("read").expect("a callback of that number")
+        self.callback(outcome(head, number)).await.expect("read").expect("a callback of that number")
     }
 
     /// Marks the attempt of a callback that is under way.
@@ -204,7 +209,10 @@ impl House {
         for view in self.callbacks(callbacks_of(owner)).await.expect("read") {
             note(all, "callback", self.told(&view.callback.request, view.callback.number).await);
         }
-        note(all, "due", self.due(owner, Timestamp(i64::MAX), ALL).await.expect("read"));
+        for service in Service::ALL {
+            let outlet = Outlet { account: owner.clone(), service };
+            note(all, "due", self.due(&outlet, Timestamp(i64::MAX), ALL).await.expect("read"));
+        }
     }
 
     async fn note_fleet(&self, all: &mut String) {
@@ -231,7 +239,7 @@ impl House {
 
 /// Every lane there is.
 pub(super) const LANES: [Lane; 3] =
-    [Lane::Network(Network::VerizonUs), Lane::Network(Network::Global), Lane::Foregone];
+    [Lane::Network(Network::VerizonUs), Lane::Network(Network::Global), Lane::Here];
 
 /// Nothing stands before it.
 pub(super) const BEFORE_ALL: Position = Position { sequence: 0, number: 0 };
@@ -287,9 +295,9 @@ pub(super) fn key(key: &str, digest: u8) -> Option<IdempotencyKey> {
 }
 
 /// What a callback says of a subrequest. Identifiers that no inventory has: they are kept as told.
-pub(super) fn told(iccid: &Iccid, result: Result<LeftAs, Fault>) -> Told {
+pub(super) fn told(subject: &Subject, result: Result<Left, Fault>) -> Told {
     Told {
-        iccid: iccid.clone(),
+        subject: subject.clone(),
         eid: Some(parsed("89049032000001000000000000004711")),
         imei: Some(parsed("990000862471854")),
         msisdn: Some(parsed("15551234567")),
@@ -297,35 +305,66 @@ pub(super) fn told(iccid: &Iccid, result: Result<LeftAs, Fault>) -> Told {
     }
 }
 
+/// How a resume leaves a profile of the suite.
+pub(super) const ACTIVE: LeftAs =
+    LeftAs { state: ProfileState::Active, status: ProfileStatus::Enable, role: Role::Lead };
+
+/// A profile of the suite in that state: enabled, and no fallback.
+pub(super) fn condition(state: ProfileState) -> Condition {
+    Condition { state, status: ProfileStatus::Enable, fallback: false }
+}
+
+/// The outlet of an account's outcomes.
+pub(super) fn outlet(number: u32) -> Outlet {
+    Outlet { account: account(number), service: Service::DeviceProfile }
+}
+
+/// The callback that tells a subrequest's outcome.
+pub(super) fn outcome(head: &RequestHead, number: u32) -> CallbackName {
+    outcome_of(head.id, number)
+}
+
+/// Likewise.
+pub(super) fn outcome_of(request: RequestId, number: u32) -> CallbackName {
+    CallbackName { request, number, tells: Tells::Outcome }
+}
+
+/// What a subrequest about a profile is about.
+pub(super) fn subject(owner: u32, number: u32) -> Subject {
+    Subject::Profile(iccid(owner, number))
+}
+
 /// Its profile is in service again.
 pub(super) fn succeeded(waiting: &Waiting, ended_at: Timestamp) -> Recording {
-    let left = LeftAs { state: ProfileState::Active, status: ProfileStatus::Enable, role: Role::Lead };
-    let change = waiting.target.as_ref().ok().map(|target| Change::To {
+    let profile = waiting.target.as_ref().ok().and_then(Target::profile);
+    let change = profile.map(|target| Change::To {
         profile: target.profile,
-        from: SUSPENDED,
-        to: ProfileState::Active,
-        status: ProfileStatus::Enable,
+        from: condition(SUSPENDED),
+        to: condition(ProfileState::Active),
+        plan: None,
     });
-    recording(waiting, ended_at, Ok(left), change)
+    recording(waiting, ended_at, Ok(Left::Profile(ACTIVE)), change.into_iter().collect())
 }
 
 /// It failed, and its profile is as it was.
 pub(super) fn failed(waiting: &Waiting, ended_at: Timestamp, fault: Fault) -> Recording {
-    recording(waiting, ended_at, Err(fault), None)
+    recording(waiting, ended_at, Err(fault), Vec::new())
 }
 
-fn recording(
+/// An outcome of a waiting subrequest.
+pub(super) fn recording(
     waiting: &Waiting,
     ended_at: Timestamp,
-    result: Result<LeftAs, Fault>,
-    change: Option<Change>,
+    result: Result<Left, Fault>,
+    changes: Vec<Change>,
 ) -> Recording {
     Recording {
         request: Arc::clone(&waiting.request),
         number: waiting.number,
         at: ended_at,
-        told: told(&waiting.iccid, result),
-        change,
+        told: told(&waiting.subject, result),
+        changes,
+        call: None,
     }
 }
 
@@ -334,8 +373,8 @@ pub(super) fn mark(callback: &Callback, ended_at: Timestamp, result: AttemptResu
     let attempted = result != AttemptResult::NoListener;
     Mark {
         request: callback.request.id,
-        position: callback.position(),
-        account: callback.request.account.clone(),
+        key: callback.key(),
+        outlet: callback.outlet(),
         series: callback.series,
         ordinal: if attempted { callback.attempts + 1 } else { 0 },
         at: ended_at,

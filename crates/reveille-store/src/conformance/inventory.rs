@@ -38,6 +38,7 @@ fn shown(row: &FleetRow) -> Profile {
         state: row.state,
         status: row.status,
         service_plan: row.service_plan.clone(),
+        fallback: false,
         in_doubt: false,
     }
 }
@@ -203,7 +204,8 @@ pub async fn history_is_told_oldest_first(bench: &dyn Bench) {
     }
     for (limit, expected) in [(ALL, &requests[..]), (2, &requests[1..]), (1, &requests[2..])] {
         let history = house.history(&iccid(1, 1), limit).await.expect("read");
-        let told: Vec<_> = history.iter().map(|entry| (entry.at, entry.request, entry.number)).collect();
+        let told: Vec<_> =
+            history.iter().map(|entry| (entry.at, entry.request, entry.position.number)).collect();
         assert_eq!(told, expected);
     }
     assert!(house.history(&iccid(2, 1), ALL).await.expect("read").is_empty());

@@ -1,7 +1,10 @@
 //! What lasts: every write is there when the store is opened again, and none is lost among many at once.
 
 use super::Bench;
-use super::house::{ALL, House, UNLIMITED, account, at, delivered, failed_until, key, mark, row, succeeded};
+use super::house::{
+    ALL, House, UNLIMITED, account, at, delivered, failed_until, key, mark, outcome, outcome_of, outlet, row,
+    succeeded,
+};
 use crate::{
     Acceptance, Backlog, ClientDeclaration, Declaration, Listener, NewRequest, Recorded, ReplayScope,
     RequestView, Session, Store, UserDeclaration,
@@ -40,7 +43,7 @@ pub async fn what_requests_write_outlasts_a_restart(bench: &dyn Bench) {
     house.end(&head, at(25)).await;
     house.deliver_all(&head, at(31)).await;
     house = lasts(house, &mut before, "a delivery").await;
-    let one = ReplayScope::One { request: head.id, number: 1 };
+    let one = ReplayScope::One(outcome(&head, 1));
     house.replay(one, at(40), ALL).await.expect("replayed");
     house = lasts(house, &mut before, "a replay").await;
     house.deliver_all(&head, at(41)).await;
@@ -139,7 +142,7 @@ pub async fn many_at_once_lose_nothing(bench: &dyn Bench) {
         assert_counts_add_up(&house, id).await;
     }
     assert!(house.lanes().await.expect("read").is_empty());
-    let due = house.due(&account(1), at(999), ALL).await.expect("read");
+    let due = house.due(&outlet(1), at(999), ALL).await.expect("read");
     assert_eq!(u64::try_from(due.len()).expect("a small number"), delivering);
 }
 
@@ -153,7 +156,8 @@ async fn resume_and_deliver(store: Arc<dyn Store>, request: NewRequest, deliver:
         let mut recorded = [one.expect("recorded"), two.expect("recorded")].concat();
         recorded.sort_by_key(|recorded| *recorded == Recorded::Before);
         assert_eq!(recorded, [Recorded::Now, Recorded::Before]);
-        let (view, _) = store.callback(id, waits.number).await.expect("read").expect("a callback");
+        let (view, _) =
+            store.callback(outcome_of(id, waits.number)).await.expect("read").expect("a callback");
         if deliver {
             store.mark(vec![mark(&view.callback, at(30), delivered())]).await.expect("marked");
         }

@@ -2,10 +2,11 @@
 
 use super::Bench;
 use super::house::{
-    ALL, House, SUSPENDED, account, at, failed, iccid, iccids, subrequests_of, succeeded, told,
+    ALL, House, SUSPENDED, account, at, condition, failed, iccid, iccids, outcome, subject, subrequests_of,
+    succeeded, told,
 };
-use crate::{Backlog, CallbackState, Change, Recorded, Recording, SubrequestState, Waiting};
-use reveille_domain::{Fault, LeftAs, Profile, ProfileState, ProfileStatus, Role};
+use crate::{Backlog, CallbackState, Change, Recorded, Recording, SubrequestState, Target, Waiting};
+use reveille_domain::{Fault, Left, LeftAs, Profile, ProfileState, ProfileStatus, Role};
 
 /// An outcome comes with its profile's state, its history entry and its callback, in one go.
 pub async fn an_outcome_comes_with_state_history_and_callback(bench: &dyn Bench) {
@@ -18,16 +19,16 @@ pub async fn an_outcome_comes_with_state_history_and_callback(bench: &dyn Bench)
     assert_eq!((profile.state, profile.in_doubt), (ProfileState::Active, false));
     let history = house.history(&iccid(1, 2), ALL).await.expect("read");
     assert_eq!(history.len(), 1);
-    assert_eq!((history[0].at, history[0].number, history[0].in_doubt), (at(20), 2, false));
-    assert_eq!((history[0].from, history[0].to), (SUSPENDED, ProfileState::Active));
+    assert_eq!((history[0].at, history[0].position.number, history[0].in_doubt), (at(20), 2, false));
+    assert_eq!((history[0].from, history[0].to), (condition(SUSPENDED), condition(ProfileState::Active)));
     assert_eq!(history[0].request, Some((head.id, head.action)));
     let (view, attempts) = house.told(&head, 2).await;
     let left = LeftAs { state: ProfileState::Active, status: ProfileStatus::Enable, role: Role::Lead };
-    assert_eq!(view.callback.told, told(&iccid(1, 2), Ok(left)));
+    assert_eq!(view.callback.told, told(&subject(1, 2), Ok(Left::Profile(left))));
     assert_eq!((view.callback.series, view.callback.attempts, attempts.len()), (1, 0, 0));
     assert_eq!((view.state, view.recorded_at), (CallbackState::Waiting, at(20)));
     assert_eq!(view.next_attempt_at, Some(at(20)), "it is due at once");
-    assert!(house.callback(head.id, 1).await.expect("read").is_none(), "its neighbour has no outcome");
+    assert!(house.callback(outcome(&head, 1)).await.expect("read").is_none(), "its neighbour has no outcome");
     let untouched = house.profile(&iccid(1, 1)).await.expect("read").expect("a profile").profile;
     assert_eq!(untouched.state, SUSPENDED);
 }
@@ -47,7 +48,7 @@ pub async fn a_fault_is_kept_with_its_detail(bench: &dyn Bench) {
         assert_eq!((part.state, part.fault.as_ref()), (SubrequestState::Failed, Some(fault)));
         assert_eq!(part.ended_at, Some(at(20)));
         let (view, _) = house.told(&head, part.number).await;
-        assert_eq!(view.callback.told, told(&part.iccid, Err(fault.clone())));
+        assert_eq!(view.callback.told, told(&part.subject, Err(fault.clone())));
     }
     assert!(house.history(&iccid(1, 1), ALL).await.expect("read").is_empty());
 }
@@ -88,13 +89,13 @@ pub async fn every_state_and_status_is_kept(bench: &dyn Bench) {
         let head = house.resuming(1, [1]).await;
         let mut recording = succeeded(&house.waits(&head).await[0], at(20));
         let left = LeftAs { state: *state, status: *status, role: *role };
-        recording.told.result = Ok(left);
-        let Some(Change::To { to, status: left_as, .. }) = recording.change.as_mut() else {
+        recording.told.result = Ok(Left::Profile(left));
+        let Some(Change::To { to, .. }) = recording.changes.first_mut() else {
             panic!("it changes its profile")
         };
-        (*to, *left_as) = (*state, *status);
+        (to.state, to.status) = (*state, *status);
         house.record(vec![recording]).await.expect("recorded");
-        assert_eq!(house.told(&head, 1).await.0.callback.told.result, Ok(left));
+        assert_eq!(house.told(&head, 1).await.0.callback.told.result, Ok(Left::Profile(left)));
         let profile = house.profile(&iccid(1, 1)).await.expect("read").expect("a profile").profile;
         assert_eq!((profile.state, profile.status), (*state, *status));
     }
@@ -198,7 +199,9 @@ pub async fn a_profile_is_in_doubt_until_it_is_settled(bench: &dyn Bench) {
 
 fn in_doubt(waits: &Waiting) -> Recording {
     let mut recording = failed(waits, at(25), Fault::Unsettled);
-    recording.change = waits.target.as_ref().ok().map(|target| Change::InDoubt { profile: target.profile });
+    let profile = waits.target.as_ref().ok().and_then(Target::profile);
+    recording.changes =
+        profile.map(|target| Change::InDoubt { profile: target.profile }).into_iter().collect();
     recording
 }
 
@@ -213,7 +216,10 @@ pub async fn a_doubt_never_takes_a_profile_back(bench: &dyn Bench) {
     assert_eq!((profile.state, profile.in_doubt), (ProfileState::Active, true));
     let history = house.history(&iccid(1, 1), ALL).await.expect("read");
     let last = history.last().expect("a doubt");
-    assert_eq!((last.from, last.to, last.in_doubt), (ProfileState::Active, ProfileState::Active, true));
+    assert_eq!(
+        (last.from, last.to, last.in_doubt),
+        (condition(ProfileState::Active), condition(ProfileState::Active), true)
+    );
 }
 
 /// Profiles are read as they are recorded, in the order asked, and none for an unknown key.

@@ -1,7 +1,10 @@
 //! Replays: a new series from one, of callbacks that have ended, in batches, with all counts as before.
 
 use super::Bench;
-use super::house::{ALL, BEFORE_ALL, House, account, at, callbacks_of, delivered, exhausted, failed_until};
+use super::house::{
+    ALL, BEFORE_ALL, House, account, at, callbacks_of, delivered, exhausted, failed_until, outcome,
+    outcome_of, outlet,
+};
 use crate::{AttemptResult, Backlog, CallbackState, ReplayScope, Replayed, RequestHead};
 use reveille_domain::{AccountName, Position, RequestId};
 use std::sync::Arc;
@@ -13,22 +16,22 @@ pub async fn a_replay_is_a_new_series(bench: &dyn Bench) {
     let before = house.told(&head, 1).await.0.callback.told;
     house.marked(&head, 1, at(21), failed_until(at(30))).await;
     house.marked(&head, 1, at(31), exhausted()).await;
-    assert_eq!(house.archived(&account(1)).await.expect("counted"), 1);
+    assert_eq!(house.archived(&outlet(1)).await.expect("counted"), 1);
     assert_eq!(replay_one(&house, &head, 1).await, Replayed { callbacks: 1, next: None });
-    assert_eq!(house.archived(&account(1)).await.expect("counted"), 0);
+    assert_eq!(house.archived(&outlet(1)).await.expect("counted"), 0);
     let (view, attempts) = house.told(&head, 1).await;
     assert_eq!((view.state, view.next_attempt_at), (CallbackState::Waiting, Some(at(50))));
     assert_eq!((view.ended_at, view.archived, view.recorded_at), (None, None, at(20)));
     assert_eq!((view.callback.series, view.callback.attempts, attempts.len()), (2, 0, 2));
     assert_eq!(view.callback.told, before, "it says the same");
-    let due = house.due(&account(1), at(50), ALL).await.expect("read");
+    let due = house.due(&outlet(1), at(50), ALL).await.expect("read");
     assert_eq!((due.len(), due[0].series, due[0].attempts), (1, 2, 0));
     house.marked(&head, 1, at(51), delivered()).await;
     assert_eq!(ordinals(&house, &head, 1).await, [(1, 1), (1, 2), (2, 1)]);
 }
 
 async fn replay_one(house: &House, head: &RequestHead, number: u32) -> Replayed {
-    let one = ReplayScope::One { request: head.id, number };
+    let one = ReplayScope::One(outcome(head, number));
     house.replay(one, at(50), ALL).await.expect("replayed")
 }
 
@@ -63,7 +66,7 @@ pub async fn only_ended_callbacks_are_replayed(bench: &dyn Bench) {
     for number in 1..=3 {
         assert_eq!(replay_one(&house, &head, number).await, Replayed { callbacks: 0, next: None });
     }
-    let unknown = ReplayScope::One { request: house.new_id(), number: 1 };
+    let unknown = ReplayScope::One(outcome_of(house.new_id(), 1));
     assert_eq!(house.replay(unknown, at(50), ALL).await.expect("answered").callbacks, 0);
     assert_eq!(replay(&house, all_of(1, true), ALL).await.callbacks, 0);
     assert_eq!(house.everything().await, before);
@@ -195,5 +198,5 @@ pub async fn counts_are_true_after_a_replay(bench: &dyn Bench) {
     assert_eq!(counts(heads[2].id).await, (1, 2, 1), "another account's are as they were");
     assert_eq!(house.backlog().await.expect("read").untold, 5);
     let untold = house.untold().await.expect("read");
-    assert!(untold.iter().any(|(name, due)| *name == account(1) && *due == at(30)), "{untold:?}");
+    assert!(untold.iter().any(|(name, due)| *name == outlet(1) && *due == at(30)), "{untold:?}");
 }

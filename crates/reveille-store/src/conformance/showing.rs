@@ -2,8 +2,8 @@
 
 use super::Bench;
 use super::house::{
-    ALL, House, account, at, callbacks_of, delivered, exhausted, failed, failed_until, requests_of,
-    subrequests_of, succeeded,
+    ALL, House, account, at, callbacks_of, delivered, exhausted, failed, failed_until, outcome_of,
+    requests_of, subrequests_of, succeeded,
 };
 use crate::{CallbackFilter, CallbackState, RequestFilter, SubrequestFilter, SubrequestState};
 use reveille_domain::{Fault, RequestId};
@@ -71,7 +71,7 @@ pub async fn another_accounts_request_moves_no_page(bench: &dyn Bench) {
     let mut pages = Vec::new();
     for after in [others, unknown] {
         let filter = RequestFilter { after: Some(after), ..requests_of(&account(1)) };
-        let callbacks = CallbackFilter { after: Some((after, 1)), ..callbacks_of(&account(1)) };
+        let callbacks = CallbackFilter { after: Some(outcome_of(after, 1)), ..callbacks_of(&account(1)) };
         pages.push((listed(&house, filter).await, callbacks_listed(&house, callbacks).await));
     }
     assert_eq!(pages[0], pages[1], "whether it exists is not told");
@@ -133,14 +133,15 @@ pub async fn callbacks_are_listed_in_the_order_of_the_store(bench: &dyn Bench) {
     let expected = [(one, 1), (one, 2), (one, 3), (one, 4), (two, 1), (two, 2)];
     assert_eq!(callbacks_listed(&house, all.clone()).await, expected);
     for (skipped, after) in expected.into_iter().enumerate() {
-        let page = CallbackFilter { after: Some(after), limit: 2, ..all.clone() };
+        let page = CallbackFilter { after: Some(outcome_of(after.0, after.1)), limit: 2, ..all.clone() };
         let upto = expected.len().min(skipped + 3);
         assert_eq!(callbacks_listed(&house, page).await, expected[skipped + 1..upto]);
     }
     let of = |request| CallbackFilter { request: Some(request), ..all.clone() };
     let state = |state| CallbackFilter { state: Some(state), ..all.clone() };
     assert_eq!(callbacks_listed(&house, of(two)).await, expected[4..]);
-    let later = |request, after| CallbackFilter { after: Some(after), ..of(request) };
+    let later =
+        |request, (after, number)| CallbackFilter { after: Some(outcome_of(after, number)), ..of(request) };
     assert_eq!(callbacks_listed(&house, later(two, (one, 3))).await, expected[4..]);
     assert_eq!(callbacks_listed(&house, later(one, (one, 2))).await, expected[2..4]);
     assert!(callbacks_listed(&house, later(one, (two, 1))).await.is_empty());
@@ -148,7 +149,8 @@ pub async fn callbacks_are_listed_in_the_order_of_the_store(bench: &dyn Bench) {
     assert_eq!(callbacks_listed(&house, state(CallbackState::Waiting)).await, [(one, 1), (one, 4), (two, 1)]);
     assert_eq!(callbacks_listed(&house, state(CallbackState::Delivered)).await, [(one, 2)]);
     assert_eq!(callbacks_listed(&house, state(CallbackState::Archived)).await, [(one, 3), (two, 2)]);
-    let rest = CallbackFilter { after: Some((one, 3)), limit: ALL, ..state(CallbackState::Archived) };
+    let rest =
+        CallbackFilter { after: Some(outcome_of(one, 3)), limit: ALL, ..state(CallbackState::Archived) };
     assert_eq!(callbacks_listed(&house, rest).await, [(two, 2)]);
     let others = CallbackFilter { account: account(2), ..of(two) };
     assert!(callbacks_listed(&house, others).await.is_empty(), "another account's request");
@@ -164,5 +166,5 @@ pub async fn a_listed_callback_shows_where_it_is(bench: &dyn Bench) {
         let (alone, _) = house.told(&head, view.callback.number).await;
         assert_eq!(format!("{view:?}"), format!("{alone:?}"));
     }
-    assert!(house.callback(house.new_id(), 1).await.expect("read").is_none());
+    assert!(house.callback(outcome_of(house.new_id(), 1)).await.expect("read").is_none());
 }

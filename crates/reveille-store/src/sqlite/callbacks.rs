@@ -2,33 +2,40 @@
 
 use super::Sqlite;
 use super::codes::{
-    HEAD, Heads, optional_at, optional_id, optional_state, read_at, read_fault, read_id, read_role,
-    read_status,
+    self, HEAD, Heads, optional_at, optional_id, optional_role, optional_state, optional_status, read_at,
+    read_fault, read_id, read_subject,
 };
+use super::record::count_untold;
 use super::writer::Urgency;
 use crate::{
-    ArchiveReason, AttemptResult, AttemptView, Callback, CallbackFilter, CallbackState, CallbackView,
-    Callbacks, Mark, ReplayScope, Replayed, Result,
+    ArchiveReason, AttemptResult, AttemptView, Callback, CallbackFilter, CallbackKey, CallbackName,
+    CallbackState, CallbackView, Callbacks, Mark, Outlet, ReplayScope, Replayed, Result, Tells,
 };
 use async_trait::async_trait;
-use reveille_domain::{AccountName, Fault, LeftAs, Position, RequestId, Timestamp, Told};
+use reveille_domain::{
+    AccountName, Action, Fault, Left, LeftAs, Position, Service, Targets, Timestamp, Told,
+};
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use std::collections::HashMap;
 
 #[async_trait]
 impl Callbacks for Sqlite {
-    async fn untold(&self) -> Result<Vec<(AccountName, Timestamp)>> {
+    async fn untold(&self) -> Result<Vec<(Outlet, Timestamp)>> {
         self.readers.read("find the accounts with untold callbacks", untold).await
     }
 
-    async fn due(&self, account: &AccountName, until: Timestamp, limit: usize) -> Result<Vec<Callback>> {
-        let account = account.clone();
-        self.readers.read("read due callbacks", move |db| due(db, &account, until, limit)).await
+    async fn due(&self, outlet: &Outlet, until: Timestamp, limit: usize) -> Result<Vec<Callback>> {
+        let outlet = outlet.clone();
+        self.readers.read("read due callbacks", move |db| due(db, &outlet, until, limit)).await
     }
 
-    async fn next_due(&self, account: &AccountName, after: Timestamp) -> Result<Option<Timestamp>> {
-        let account = account.clone();
-        let earliest = move |db: &Connection| earliest_due(db, &account, after);
+    async fn document(&self, position: Position) -> Result<Option<Box<str>>> {
+        self.readers.read("read a callback's document", move |db| document(db, position)).await
+    }
+
+    async fn next_due(&self, outlet: &Outlet, after: Timestamp) -> Result<Option<Timestamp>> {
+        let outlet = outlet.clone();
+        let earliest = move |db: &Connection| earliest_due(db, &outlet, after);
         self.readers.read("see when a callback is due", earliest).await
     }
 
@@ -39,61 +46,65 @@ impl Callbacks for Sqlite {
 
     async fn replay(&self, scope: ReplayScope, at: Timestamp, limit: usize) -> Result<Replayed> {
         let search = move |db: &Connection| match &scope {
-            ReplayScope::One { request, number } => ended_one(db, *request, *number),
+            ReplayScope::One(name) => ended_one(db, *name),
             ReplayScope::Account { .. } => ended_in(db, &scope, limit),
         };
         let found = self.readers.read("find callbacks to replay", search).await?;
-        let next = found.last().copied().filter(|_| found.len() == limit);
+        let next = found.last().map(|key| key.position).filter(|_| found.len() == limit);
         let replay = move |db: &Connection| replay(db, &found, at);
         let callbacks = self.writer.write("replay callbacks", limit, Urgency::Now, replay).await?;
         Ok(Replayed { callbacks, next })
     }
 
-    async fn archived(&self, account: &AccountName) -> Result<u64> {
-        let account = account.clone();
-        let count = move |db: &Connection| {
-            let select = "SELECT coalesce(sum(callbacks_archived), 0) FROM request
-                          WHERE account = ? AND callbacks_archived > 0";
-            db.prepare_cached(select)?.query_row([account.as_str()], |row| row.get(0))
-        };
-        self.readers.read("count archived callbacks", count).await
+    async fn archived(&self, outlet: &Outlet) -> Result<u64> {
+        let outlet = outlet.clone();
+        self.readers.read("count archived callbacks", move |db| archived(db, &outlet)).await
     }
 
     async fn callbacks(&self, filter: CallbackFilter) -> Result<Vec<CallbackView>> {
         self.readers.read("list callbacks", move |db| callbacks(db, &filter)).await
     }
 
-    async fn callback(
-        &self,
-        request: RequestId,
-        number: u32,
-    ) -> Result<Option<(CallbackView, Vec<AttemptView>)>> {
-        self.readers.read("read a callback", move |db| callback(db, request, number)).await
+    async fn callback(&self, name: CallbackName) -> Result<Option<(CallbackView, Vec<AttemptView>)>> {
+        self.readers.read("read a callback", move |db| callback(db, name)).await
     }
 }
 
-fn untold(db: &Connection) -> rusqlite::Result<Vec<(AccountName, Timestamp)>> {
+fn untold(db: &Connection) -> rusqlite::Result<Vec<(Outlet, Timestamp)>> {
     let mut names = db.prepare_cached("SELECT name FROM account ORDER BY name")?;
     let names: Vec<AccountName> =
         names.query_map([], |row| read_id(row, "name"))?.collect::<rusqlite::Result<_>>()?;
     let mut untold = Vec::new();
-    for name in names {
-        if let Some(due) = earliest_due(db, &name, Timestamp(i64::MIN))? {
-            untold.push((name, due));
+    for account in names {
+        for service in Service::ALL {
+            let outlet = Outlet { account: account.clone(), service };
+            if let Some(due) = earliest_due(db, &outlet, Timestamp(i64::MIN))? {
+                untold.push((outlet, due));
+            }
         }
     }
     Ok(untold)
 }
 
-fn earliest_due(
-    db: &Connection,
-    account: &AccountName,
-    after: Timestamp,
-) -> rusqlite::Result<Option<Timestamp>> {
+fn earliest_due(db: &Connection, outlet: &Outlet, after: Timestamp) -> rusqlite::Result<Option<Timestamp>> {
     let mut select = db.prepare_cached(
-        "SELECT min(next_attempt_at) AS due FROM callback WHERE account = ? AND next_attempt_at > ?",
+        "SELECT min(next_attempt_at) AS due FROM callback
+         WHERE account = ? AND service = ? AND next_attempt_at > ?",
     )?;
-    select.query_row(params![account.as_str(), after.0], |row| optional_at(row, "due"))
+    let bounds = params![outlet.account.as_str(), codes::service(outlet.service), after.0];
+    select.query_row(bounds, |row| optional_at(row, "due"))
+}
+
+fn archived(db: &Connection, outlet: &Outlet) -> rusqlite::Result<u64> {
+    let own = |action: &Action| action.service() == outlet.service;
+    let names: Vec<&str> =
+        Action::ALL.iter().filter(|action| own(action)).map(|action| action.name()).collect();
+    let mut select = db.prepare_cached(
+        "SELECT coalesce(sum(callbacks_archived), 0) FROM request
+         WHERE account = ? AND callbacks_archived > 0 AND instr(?, ',' || action || ',') > 0",
+    )?;
+    let names = format!(",{},", names.join(","));
+    select.query_row(params![outlet.account.as_str(), names], |row| row.get(0))
 }
 
 /// Bounds of a request's own order number, so that its callbacks are found without a walk past the others.
@@ -104,53 +115,62 @@ const OF_REQUEST: &str =
 
 /// The columns that `read_callback` reads, of `callback AS c JOIN subrequest AS s JOIN request AS r`.
 const CALLBACK: &str =
-    "c.number, c.eid, c.imei, c.msisdn, c.left_state, c.left_status, c.left_role, c.series,
+    "c.number, c.warned_at, c.eid, c.imei, c.msisdn, c.left_state, c.left_status, c.left_role, c.series,
     c.attempts, c.next_attempt_at, c.ended_at AS told_at, c.answered, c.archived,
-    s.iccid, s.fault, s.fault_detail, s.ended_at AS recorded_at";
+    s.subject, s.fault, s.fault_detail, CASE WHEN c.warned_at > 0 THEN c.warned_at ELSE s.ended_at END AS recorded_at";
 const JOINED: &str =
     "callback AS c JOIN subrequest AS s USING (sequence, number) JOIN request AS r USING (sequence)";
 
-fn due(
-    db: &Connection,
-    account: &AccountName,
-    until: Timestamp,
-    limit: usize,
-) -> rusqlite::Result<Vec<Callback>> {
+fn due(db: &Connection, outlet: &Outlet, until: Timestamp, limit: usize) -> rusqlite::Result<Vec<Callback>> {
     let mut select = db.prepare_cached(&format!(
         "SELECT {HEAD}, {CALLBACK} FROM {JOINED}
-         WHERE c.account = ? AND c.next_attempt_at <= ? ORDER BY c.next_attempt_at LIMIT ?"
+         WHERE c.account = ? AND c.service = ? AND c.next_attempt_at <= ? ORDER BY c.next_attempt_at LIMIT ?"
     ))?;
     let mut heads = Heads::default();
-    select
-        .query_map(params![account.as_str(), until.0, limit], |row| read_callback(row, &mut heads))?
-        .collect()
+    let bounds = params![outlet.account.as_str(), codes::service(outlet.service), until.0, limit];
+    select.query_map(bounds, |row| read_callback(row, &mut heads))?.collect()
+}
+
+fn document(db: &Connection, position: Position) -> rusqlite::Result<Option<Box<str>>> {
+    let mut select =
+        db.prepare_cached("SELECT body FROM callback_document WHERE sequence = ? AND number = ?")?;
+    select.query_row(params![position.sequence, position.number], |row| row.get(0)).optional()
 }
 
 fn read_callback(row: &Row<'_>, heads: &mut Heads) -> rusqlite::Result<Callback> {
+    let request = heads.of(row)?;
+    let result = match row.get::<_, i64>("warned_at")? {
+        0 => read_result(row, request.action)?,
+        _ => Ok(Left::Waiting),
+    };
     Ok(Callback {
-        request: heads.of(row)?,
         number: row.get("number")?,
         told: Told {
-            iccid: read_id(row, "iccid")?,
+            subject: read_subject(row)?,
             eid: optional_id(row, "eid")?,
             imei: optional_id(row, "imei")?,
             msisdn: optional_id(row, "msisdn")?,
-            result: read_result(row)?,
+            result,
         },
         series: row.get("series")?,
         attempts: row.get("attempts")?,
+        request,
     })
 }
 
-fn read_result(row: &Row<'_>) -> rusqlite::Result<std::result::Result<LeftAs, Fault>> {
-    match (read_fault(row)?, optional_state(row, "left_state")?) {
-        (None, Some(state)) => Ok(Ok(LeftAs {
-            state,
-            status: read_status(row, "left_status")?,
-            role: read_role(row, "left_role")?,
-        })),
-        (fault, _) => Ok(Err(fault.unwrap_or(Fault::DeviceNotFound))),
+fn read_result(row: &Row<'_>, action: Action) -> rusqlite::Result<std::result::Result<Left, Fault>> {
+    if let Some(fault) = read_fault(row)? {
+        return Ok(Err(fault));
     }
+    let profile = optional_status(row, "left_status")?.zip(optional_role(row, "left_role")?);
+    Ok(match (optional_state(row, "left_state")?, profile) {
+        (Some(state), Some((status, role))) => Ok(Left::Profile(LeftAs { state, status, role })),
+        (Some(state), None) => Ok(Left::Device(state)),
+        (None, _) if action.targets() == Targets::Pages || action == Action::ResumeNotice => {
+            Ok(Left::Document("".into()))
+        }
+        (None, _) => Err(Fault::DeviceNotFound),
+    })
 }
 
 /// What a batch of marks adds to a request's counts.
@@ -168,7 +188,11 @@ fn mark(db: &Connection, marks: &[Mark]) -> rusqlite::Result<()> {
             continue;
         }
         insert_attempt(db, mark)?;
-        let counts = ends.entry(mark.position.sequence).or_default();
+        if mark.key.tells == Tells::Warning {
+            count_untold(db, if matches!(mark.result, AttemptResult::Failed { .. }) { 0 } else { -1 })?;
+            continue;
+        }
+        let counts = ends.entry(mark.key.position.sequence).or_default();
         counts.last_at = counts.last_at.max(mark.at.0);
         match mark.result {
             AttemptResult::Delivered { .. } => counts.delivered += 1,
@@ -196,9 +220,9 @@ fn end_attempt(db: &Connection, mark: &Mark) -> rusqlite::Result<bool> {
     };
     let mut update = db.prepare_cached(
         "UPDATE callback SET attempts = max(attempts, ?), next_attempt_at = ?, ended_at = ?, answered = ?, archived = ?
-         WHERE sequence = ? AND number = ? AND series = ? AND ended_at IS NULL",
+         WHERE sequence = ? AND number = ? AND (warned_at = 0) = ? AND series = ? AND ended_at IS NULL",
     )?;
-    let Position { sequence, number } = mark.position;
+    let Position { sequence, number } = mark.key.position;
     let changed = update.execute(params![
         mark.ordinal,
         next_at,
@@ -207,9 +231,14 @@ fn end_attempt(db: &Connection, mark: &Mark) -> rusqlite::Result<bool> {
         archived,
         sequence,
         number,
+        is_outcome(mark.key.tells),
         mark.series
     ])?;
     Ok(changed == 1)
+}
+
+fn is_outcome(tells: Tells) -> bool {
+    tells == Tells::Outcome
 }
 
 fn insert_attempt(db: &Connection, mark: &Mark) -> rusqlite::Result<()> {
@@ -220,19 +249,20 @@ fn insert_attempt(db: &Connection, mark: &Mark) -> rusqlite::Result<()> {
         AttemptResult::Delivered { .. } | AttemptResult::NoListener => return Ok(()),
     };
     let mut insert = db.prepare_cached(
-        "INSERT OR IGNORE INTO attempt (sequence, number, series, ordinal, account, ended_at, answered, error)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO attempt (sequence, number, warned_at, series, ordinal, account, ended_at, answered, error)
+         SELECT sequence, number, warned_at, ?, ?, account, ?, ?, ? FROM callback
+         WHERE sequence = ? AND number = ? AND (warned_at = 0) = ?",
     )?;
-    let Position { sequence, number } = mark.position;
+    let Position { sequence, number } = mark.key.position;
     insert.execute(params![
-        sequence,
-        number,
         mark.series,
         mark.ordinal,
-        mark.account.as_str(),
         mark.at.0,
         status,
-        error
+        error,
+        sequence,
+        number,
+        is_outcome(mark.key.tells)
     ])?;
     Ok(())
 }
@@ -252,51 +282,53 @@ fn count_ends(db: &Connection, sequence: i64, ends: &Ends) -> rusqlite::Result<(
         ":delivered": ends.delivered, ":archived": ends.archived, ":ended": ended, ":at": ends.last_at,
         ":sequence": sequence,
     })?;
-    db.prepare_cached("UPDATE backlog SET untold = untold - ?")?.execute([ended])?;
-    Ok(())
+    count_untold(db, -i64::from(ended))
 }
 
 /// How many of these begin a new series: those that have still ended.
-fn replay(db: &Connection, found: &[Position], at: Timestamp) -> rusqlite::Result<usize> {
+fn replay(db: &Connection, found: &[CallbackKey], at: Timestamp) -> rusqlite::Result<usize> {
     let mut delivered = db.prepare_cached(
-        "SELECT answered IS NOT NULL FROM callback WHERE sequence = ? AND number = ? AND ended_at IS NOT NULL",
+        "SELECT answered IS NOT NULL FROM callback
+         WHERE sequence = ? AND number = ? AND (warned_at = 0) = ? AND ended_at IS NOT NULL",
     )?;
     let mut replayed = 0;
-    for position in found {
-        let key = params![position.sequence, position.number];
-        let ended: Option<bool> = delivered.query_row(key, |row| row.get(0)).optional()?;
+    for key in found {
+        let bounds = params![key.position.sequence, key.position.number, is_outcome(key.tells)];
+        let ended: Option<bool> = delivered.query_row(bounds, |row| row.get(0)).optional()?;
         if let Some(delivered) = ended {
-            make_due_again(db, *position, delivered, at)?;
+            make_due_again(db, *key, delivered, at)?;
             replayed += 1;
         }
     }
     Ok(replayed)
 }
 
-fn ended_one(db: &Connection, request: RequestId, number: u32) -> rusqlite::Result<Vec<Position>> {
+fn ended_one(db: &Connection, name: CallbackName) -> rusqlite::Result<Vec<CallbackKey>> {
     let mut select = db.prepare_cached(
-        "SELECT c.sequence, c.number FROM request AS r JOIN callback AS c USING (sequence)
-         WHERE r.request_id = ? AND c.number = ? AND c.ended_at IS NOT NULL",
+        "SELECT c.sequence, c.number, c.warned_at FROM request AS r JOIN callback AS c USING (sequence)
+         WHERE r.request_id = ? AND c.number = ? AND (c.warned_at = 0) = ? AND c.ended_at IS NOT NULL",
     )?;
-    select.query_map(params![request.to_string(), number], read_ended)?.collect()
+    let bounds = params![name.request.to_string(), name.number, is_outcome(name.tells)];
+    select.query_map(bounds, read_ended)?.collect()
 }
 
-fn read_ended(row: &Row<'_>) -> rusqlite::Result<Position> {
-    Ok(Position { sequence: row.get(0)?, number: row.get(1)? })
+fn read_ended(row: &Row<'_>) -> rusqlite::Result<CallbackKey> {
+    let tells = if row.get::<_, i64>(2)? == 0 { Tells::Outcome } else { Tells::Warning };
+    Ok(CallbackKey { position: Position { sequence: row.get(0)?, number: row.get(1)? }, tells })
 }
 
-fn ended_in(db: &Connection, scope: &ReplayScope, limit: usize) -> rusqlite::Result<Vec<Position>> {
+fn ended_in(db: &Connection, scope: &ReplayScope, limit: usize) -> rusqlite::Result<Vec<CallbackKey>> {
     let ReplayScope::Account { account, request, from, to, delivered, after } = scope else {
         return Ok(Vec::new());
     };
     let mut select = db.prepare_cached(&format!(
-        "SELECT c.sequence, c.number
+        "SELECT c.sequence, c.number, c.warned_at
          FROM request AS r JOIN callback AS c USING (sequence) JOIN subrequest AS s USING (sequence, number)
          WHERE r.account = :account AND {OF_REQUEST}
            AND r.callbacks_archived + CASE WHEN :delivered THEN r.callbacks_delivered ELSE 0 END > 0
            AND (r.sequence, c.number) > (:sequence, :number)
            AND r.accepted_at < :to AND coalesce(r.ended_at, :from) >= :from
-           AND c.ended_at IS NOT NULL AND (:delivered OR c.archived IS NOT NULL)
+           AND c.ended_at IS NOT NULL AND (:delivered OR c.archived IS NOT NULL) AND c.warned_at = 0
            AND s.ended_at >= :from AND s.ended_at < :to
          ORDER BY r.sequence, c.number LIMIT :limit"
     ))?;
@@ -309,34 +341,30 @@ fn ended_in(db: &Connection, scope: &ReplayScope, limit: usize) -> rusqlite::Res
 }
 
 /// Begins a new series. The attempt that was acknowledged moves from the callback to the others.
-fn make_due_again(
-    db: &Connection,
-    position: Position,
-    delivered: bool,
-    at: Timestamp,
-) -> rusqlite::Result<()> {
-    let Position { sequence, number } = position;
+fn make_due_again(db: &Connection, key: CallbackKey, delivered: bool, at: Timestamp) -> rusqlite::Result<()> {
+    let Position { sequence, number } = key.position;
     if delivered {
         db.prepare_cached(
-            "INSERT OR IGNORE INTO attempt (sequence, number, series, ordinal, account, ended_at, answered, error)
-             SELECT sequence, number, series, attempts, account, ended_at, answered, NULL FROM callback
-             WHERE sequence = ? AND number = ?",
+            "INSERT OR IGNORE INTO attempt (sequence, number, warned_at, series, ordinal, account, ended_at, answered)
+             SELECT sequence, number, warned_at, series, attempts, account, ended_at, answered FROM callback
+             WHERE sequence = ? AND number = ? AND (warned_at = 0) = ?",
         )?
-        .execute(params![sequence, number])?;
+        .execute(params![sequence, number, is_outcome(key.tells)])?;
     }
     db.prepare_cached(
         "UPDATE callback SET series = series + 1, attempts = 0, next_attempt_at = ?, ended_at = NULL, answered = NULL,
              archived = NULL
-         WHERE sequence = ? AND number = ?",
+         WHERE sequence = ? AND number = ? AND (warned_at = 0) = ?",
     )?
-    .execute(params![at.0, sequence, number])?;
-    let column = if delivered { "callbacks_delivered" } else { "callbacks_archived" };
-    db.prepare_cached(&format!(
-        "UPDATE request SET {column} = {column} - 1, told_at = NULL WHERE sequence = ?"
-    ))?
-    .execute([sequence])?;
-    db.prepare_cached("UPDATE backlog SET untold = untold + 1")?.execute([])?;
-    Ok(())
+    .execute(params![at.0, sequence, number, is_outcome(key.tells)])?;
+    if is_outcome(key.tells) {
+        let column = if delivered { "callbacks_delivered" } else { "callbacks_archived" };
+        db.prepare_cached(&format!(
+            "UPDATE request SET {column} = {column} - 1, told_at = NULL WHERE sequence = ?"
+        ))?
+        .execute([sequence])?;
+    }
+    count_untold(db, 1)
 }
 
 fn callbacks(db: &Connection, filter: &CallbackFilter) -> rusqlite::Result<Vec<CallbackView>> {
@@ -349,27 +377,30 @@ fn callbacks(db: &Connection, filter: &CallbackFilter) -> rusqlite::Result<Vec<C
         "SELECT {HEAD}, {CALLBACK} FROM request AS r JOIN callback AS c USING (sequence)
              JOIN subrequest AS s USING (sequence, number)
          WHERE r.account = :account AND {OF_REQUEST}
-           AND CASE :state WHEN 'waiting' THEN r.succeeded + r.failed > r.callbacks_delivered + r.callbacks_archived
-                           WHEN 'delivered' THEN r.callbacks_delivered > 0
-                           WHEN 'archived' THEN r.callbacks_archived > 0 ELSE 1 END
-           AND (r.sequence, c.number) > (:sequence, :number)
+           AND (r.ended_at IS NULL OR
+                CASE :state WHEN 'waiting' THEN r.succeeded + r.failed > r.callbacks_delivered + r.callbacks_archived
+                            WHEN 'delivered' THEN r.callbacks_delivered > 0
+                            WHEN 'archived' THEN r.callbacks_archived > 0 ELSE 1 END)
+           AND (r.sequence, c.number) >= (:sequence, :number)
+           AND (r.sequence, c.number, c.warned_at > 0) > (:sequence, :number, :warning)
            AND CASE :state WHEN 'waiting' THEN c.ended_at IS NULL WHEN 'delivered' THEN c.answered IS NOT NULL
                            WHEN 'archived' THEN c.archived IS NOT NULL ELSE 1 END
-         ORDER BY r.sequence, c.number LIMIT :limit"
+         ORDER BY r.sequence, c.number, c.warned_at LIMIT :limit"
     ))?;
-    let (after, number) = filter.after.map_or((None, 0), |(request, number)| (Some(request), number));
     let mut sequence =
         db.prepare_cached("SELECT sequence FROM request WHERE request_id = ? AND account = ?")?;
-    let sequence: Option<i64> = after
+    let sequence: Option<i64> = filter
+        .after
         .map(|after| {
-            let mine = params![after.to_string(), filter.account.as_str()];
+            let mine = params![after.request.to_string(), filter.account.as_str()];
             sequence.query_row(mine, |row| row.get(0)).optional()
         })
         .transpose()?
         .flatten();
     let bounds = named_params! {
         ":account": filter.account.as_str(), ":request": filter.request.map(|request| request.to_string()),
-        ":state": state, ":sequence": sequence.unwrap_or(0), ":number": number, ":limit": filter.limit,
+        ":state": state, ":sequence": sequence.unwrap_or(0), ":number": filter.after.map_or(0, |after| after.number),
+        ":warning": filter.after.is_some_and(|after| after.tells == Tells::Warning), ":limit": filter.limit,
     };
     let mut heads = Heads::default();
     select.query_map(bounds, |row| read_view(row, &mut heads))?.collect()
@@ -397,31 +428,58 @@ fn read_view(row: &Row<'_>, heads: &mut Heads) -> rusqlite::Result<CallbackView>
     })
 }
 
-fn callback(
-    db: &Connection,
-    request: RequestId,
-    number: u32,
-) -> rusqlite::Result<Option<(CallbackView, Vec<AttemptView>)>> {
+type WithAttempts = (CallbackView, Vec<AttemptView>);
+
+fn callback(db: &Connection, name: CallbackName) -> rusqlite::Result<Option<WithAttempts>> {
     let mut select = db.prepare_cached(&format!(
-        "SELECT {HEAD}, {CALLBACK} FROM {JOINED} WHERE r.request_id = ? AND c.number = ?"
+        "SELECT {HEAD}, {CALLBACK} FROM {JOINED}
+         WHERE r.request_id = ? AND c.number = ? AND (c.warned_at = 0) = ?"
     ))?;
     let mut heads = Heads::default();
-    let with_answer =
-        |row: &Row<'_>| Ok((read_view(row, &mut heads)?, row.get::<_, Option<u16>>("answered")?));
-    let found = select.query_row(params![request.to_string(), number], with_answer).optional()?;
-    let Some((view, answered)) = found else { return Ok(None) };
-    let mut attempts = attempts(db, view.callback.position())?;
+    let bounds = params![name.request.to_string(), name.number, is_outcome(name.tells)];
+    let found = select.query_row(bounds, |row| read_with_answer(row, &mut heads)).optional()?;
+    let Some((mut view, answered)) = found else { return Ok(None) };
+    if matches!(view.callback.told.result, Ok(Left::Document(_))) {
+        let body = document(db, view.callback.key().position)?.unwrap_or_default();
+        view.callback.told.result = Ok(Left::Document(body));
+    }
+    with_attempts(db, view, answered).map(Some)
+}
+
+/// The callbacks of one subrequest, the warning first.
+pub(super) fn of_subrequest(db: &Connection, at: Position) -> rusqlite::Result<Vec<WithAttempts>> {
+    let mut select = db.prepare_cached(&format!(
+        "SELECT {HEAD}, {CALLBACK} FROM {JOINED}
+         WHERE c.sequence = ? AND c.number = ? ORDER BY c.warned_at DESC"
+    ))?;
+    let mut heads = Heads::default();
+    let bounds = params![at.sequence, at.number];
+    let views = select.query_map(bounds, |row| read_with_answer(row, &mut heads))?;
+    let views = views.collect::<rusqlite::Result<Vec<_>>>()?;
+    views.into_iter().map(|(view, answered)| with_attempts(db, view, answered)).collect()
+}
+
+fn read_with_answer(row: &Row<'_>, heads: &mut Heads) -> rusqlite::Result<(CallbackView, Option<u16>)> {
+    Ok((read_view(row, heads)?, row.get("answered")?))
+}
+
+fn with_attempts(
+    db: &Connection,
+    view: CallbackView,
+    answered: Option<u16>,
+) -> rusqlite::Result<WithAttempts> {
+    let mut attempts = attempts(db, view.callback.key())?;
     if let (Some(status), Some(ended_at)) = (answered, view.ended_at) {
         let Callback { series, attempts: ordinal, .. } = view.callback;
         attempts.push(AttemptView { series, ordinal, ended_at, status: Some(status), error: None });
     }
-    Ok(Some((view, attempts)))
+    Ok((view, attempts))
 }
 
-fn attempts(db: &Connection, position: Position) -> rusqlite::Result<Vec<AttemptView>> {
+fn attempts(db: &Connection, key: CallbackKey) -> rusqlite::Result<Vec<AttemptView>> {
     let mut select = db.prepare_cached(
         "SELECT series, ordinal, ended_at, answered, error FROM attempt
-         WHERE sequence = ? AND number = ? ORDER BY series, ordinal",
+         WHERE sequence = ? AND number = ? AND (warned_at = 0) = ? ORDER BY warned_at, series, ordinal",
     )?;
     let read = |row: &Row<'_>| {
         Ok(AttemptView {
@@ -432,5 +490,6 @@ fn attempts(db: &Connection, position: Position) -> rusqlite::Result<Vec<Attempt
             error: row.get("error")?,
         })
     };
-    select.query_map(params![position.sequence, position.number], read)?.collect()
+    let bounds = params![key.position.sequence, key.position.number, is_outcome(key.tells)];
+    select.query_map(bounds, read)?.collect()
 }

@@ -2,7 +2,8 @@
 
 use crate::{Lane, RequestHead};
 use reveille_domain::{
-    AccountName, Action, Fault, Network, ProfileState, ProfileStatus, RequestId, Role, SuspendedBy, Timestamp,
+    AccountName, Action, Fault, Network, ProfileState, ProfileStatus, Reported, RequestId, Role, Service,
+    Subject, SuspendedBy, Terms, Timestamp,
 };
 use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Error, Row, RowIndex};
@@ -19,14 +20,6 @@ pub(super) fn state(state: ProfileState) -> &'static str {
     }
 }
 
-const STATES: [ProfileState; 5] = [
-    ProfileState::PreActive,
-    ProfileState::Active,
-    ProfileState::Suspended(SuspendedBy::Profile),
-    ProfileState::Suspended(SuspendedBy::Device),
-    ProfileState::Deactive,
-];
-
 pub(super) fn status(status: ProfileStatus) -> &'static str {
     match status {
         ProfileStatus::NotDownloaded => "not_downloaded",
@@ -39,16 +32,6 @@ pub(super) fn status(status: ProfileStatus) -> &'static str {
     }
 }
 
-const STATUSES: [ProfileStatus; 7] = [
-    ProfileStatus::NotDownloaded,
-    ProfileStatus::DownloadDisable,
-    ProfileStatus::DownloadEnable,
-    ProfileStatus::Enable,
-    ProfileStatus::Disable,
-    ProfileStatus::Delete,
-    ProfileStatus::Unknown,
-];
-
 pub(super) fn role(role: Role) -> &'static str {
     match role {
         Role::Lead => "lead",
@@ -60,12 +43,34 @@ pub(super) fn role(role: Role) -> &'static str {
 pub(super) fn lane(lane: Lane) -> &'static str {
     match lane {
         Lane::Network(network) => network.name(),
-        Lane::Foregone => "none",
+        Lane::Here => "none",
     }
 }
 
-pub(super) fn lane_named(text: &str) -> Lane {
-    Network::named(text).map_or(Lane::Foregone, Lane::Network)
+/// The service that callbacks are told to.
+pub(super) fn service(service: Service) -> u8 {
+    match service {
+        Service::DeviceProfile => 0,
+        Service::ResumeTracking => 1,
+        Service::ExternalChanges => 2,
+    }
+}
+
+/// What a subrequest is about: its kinds differ in their length.
+pub(super) fn subject(subject: &Subject) -> &str {
+    match subject {
+        Subject::Profile(iccid) => iccid.as_str(),
+        Subject::Device(eid) => eid.as_str(),
+        Subject::Page => "",
+    }
+}
+
+pub(super) fn read_subject(row: &Row<'_>) -> rusqlite::Result<Subject> {
+    read(row, "subject", |text| match text.len() {
+        0 => Some(Subject::Page),
+        32 => text.parse().ok().map(Subject::Device),
+        _ => text.parse().ok().map(Subject::Profile),
+    })
 }
 
 /// A column, by name or, where many rows are read, by position.
@@ -98,20 +103,27 @@ fn corrupt(column: impl Column, text: &str) -> Error {
 }
 
 pub(super) fn read_state(row: &Row<'_>, column: impl Column) -> rusqlite::Result<ProfileState> {
-    read(row, column, |text| STATES.into_iter().find(|known| state(*known) == text))
+    read(row, column, |text| ProfileState::ALL.into_iter().find(|known| state(*known) == text))
 }
 
 pub(super) fn optional_state(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Option<ProfileState>> {
-    optional(row, column, |text| STATES.into_iter().find(|known| state(*known) == text))
+    optional(row, column, |text| ProfileState::ALL.into_iter().find(|known| state(*known) == text))
 }
 
 pub(super) fn read_status(row: &Row<'_>, column: impl Column) -> rusqlite::Result<ProfileStatus> {
-    read(row, column, |text| STATUSES.into_iter().find(|known| status(*known) == text))
+    read(row, column, |text| ProfileStatus::ALL.into_iter().find(|known| status(*known) == text))
+}
+
+pub(super) fn optional_status(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Option<ProfileStatus>> {
+    optional(row, column, |text| ProfileStatus::ALL.into_iter().find(|known| status(*known) == text))
+}
+
+pub(super) fn optional_role(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Option<Role>> {
+    optional(row, column, |text| Role::ALL.into_iter().find(|known| role(*known) == text))
 }
 
 pub(super) fn read_role(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Role> {
-    let roles = [Role::Lead, Role::Local, Role::Default];
-    read(row, column, |text| roles.into_iter().find(|known| role(*known) == text))
+    read(row, column, |text| Role::ALL.into_iter().find(|known| role(*known) == text))
 }
 
 pub(super) fn read_network(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Network> {
@@ -140,18 +152,37 @@ pub(super) fn optional_at(row: &Row<'_>, column: impl Column) -> rusqlite::Resul
 }
 
 /// The columns that `read_head` reads, of a table `request AS r`.
-pub(super) const HEAD: &str =
-    "r.sequence, r.request_id, r.account, r.action, r.service_plan, r.accepted_at, r.cancelled_at";
+pub(super) const HEAD: &str = "r.sequence, r.request_id, r.account, r.action, r.service_plan, r.accepted_at, r.cancelled_at, r.mdn_zip_code, r.smsr_oid, r.carrier_name, r.reason_code, r.etf_waiver, r.spares_fallback, r.reported_state, r.reported_status, r.resumes_at";
+
+pub(super) fn read_action(row: &Row<'_>) -> rusqlite::Result<Action> {
+    read(row, "action", Action::named)
+}
 
 pub(super) fn read_head(row: &Row<'_>) -> rusqlite::Result<RequestHead> {
     Ok(RequestHead {
         sequence: row.get("sequence")?,
         id: read_id::<RequestId>(row, "request_id")?,
         account: read_id::<AccountName>(row, "account")?,
-        action: read(row, "action", Action::named)?,
+        action: read_action(row)?,
         service_plan: row.get("service_plan")?,
+        terms: read_terms(row)?,
         accepted_at: read_at(row, "accepted_at")?,
         cancelled: row.get::<_, Option<i64>>("cancelled_at")?.is_some(),
+    })
+}
+
+fn read_terms(row: &Row<'_>) -> rusqlite::Result<Terms> {
+    let (state, status) = (optional_state(row, "reported_state")?, optional_status(row, "reported_status")?);
+    let reported = (state.is_some() || status.is_some()).then_some(Reported { state, status });
+    Ok(Terms {
+        mdn_zip_code: row.get("mdn_zip_code")?,
+        smsr_oid: row.get("smsr_oid")?,
+        carrier_name: row.get("carrier_name")?,
+        reason_code: row.get("reason_code")?,
+        etf_waiver: row.get("etf_waiver")?,
+        spares_fallback: row.get("spares_fallback")?,
+        reported,
+        resumes_at: optional_at(row, "resumes_at")?,
     })
 }
 

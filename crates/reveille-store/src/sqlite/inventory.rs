@@ -1,22 +1,47 @@
 //! The fleet: found, imported and shown.
 
-use super::Sqlite;
-use super::codes::{self, optional_id, read_at, read_id, read_network, read_state};
+use super::codes::{self, optional_id, read_at, read_id, read_network};
 use super::requests::{PROFILE, read_profile};
 use super::writer::Urgency;
+use super::{Sqlite, history};
 use crate::{
-    DeviceKey, FleetProblem, FleetRow, HistoryView, Imported, Inventory, OwnedProfile, ProfileFilter,
-    ProfileKey, Result, Target,
+    DeviceKey, DeviceTarget, FleetProblem, FleetRow, HistorySpan, HistoryView, Identifier, Imported,
+    Inventory, OwnedProfile, ProfileFilter, ProfileKey, ProfileTarget, Result, Suspension, TimelineEntry,
 };
 use async_trait::async_trait;
-use reveille_domain::{AccountName, Action, Iccid, Imei, Imsi, Msisdn, Network};
+use reveille_domain::{AccountName, Eid, Iccid, Imei, Imsi, Msisdn, Network, Position, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 #[async_trait]
 impl Inventory for Sqlite {
-    async fn resolve(&self, account: &AccountName, iccids: Vec<Iccid>) -> Result<Vec<Option<Target>>> {
+    async fn resolve(&self, account: &AccountName, iccids: Vec<Iccid>) -> Result<Vec<Option<ProfileTarget>>> {
         let account = account.clone();
         self.readers.read("find profiles", move |db| resolve(db, &account, &iccids)).await
+    }
+
+    async fn resolve_devices(
+        &self,
+        account: &AccountName,
+        eids: Vec<Eid>,
+    ) -> Result<Vec<Option<DeviceTarget>>> {
+        let account = account.clone();
+        let find = move |db: &Connection| eids.iter().map(|eid| resolve_device(db, &account, eid)).collect();
+        self.readers.read("find devices", find).await
+    }
+
+    async fn matching(&self, filter: ProfileFilter) -> Result<Vec<ProfileKey>> {
+        let whole = ProfileFilter { after: None, limit: usize::MAX >> 1, ..filter };
+        self.readers.read("find profiles that match", move |db| select(db, &whole, read_key)).await
+    }
+
+    async fn suspended(
+        &self,
+        before: Timestamp,
+        after: Option<Iccid>,
+        limit: usize,
+    ) -> Result<Vec<Suspension>> {
+        let read = move |db: &Connection| suspended(db, before, after.as_ref(), limit);
+        self.readers.read("find long suspensions", read).await
     }
 
     async fn check_fleet(&self, rows: Vec<FleetRow>) -> Result<Vec<FleetProblem>> {
@@ -32,7 +57,7 @@ impl Inventory for Sqlite {
     }
 
     async fn fleet(&self, filter: ProfileFilter) -> Result<Vec<OwnedProfile>> {
-        self.readers.read("list profiles", move |db| fleet(db, &filter)).await
+        self.readers.read("list profiles", move |db| select(db, &filter, read_owned)).await
     }
 
     async fn profile(&self, iccid: &Iccid) -> Result<Option<OwnedProfile>> {
@@ -42,7 +67,18 @@ impl Inventory for Sqlite {
 
     async fn history(&self, iccid: &Iccid, limit: usize) -> Result<Vec<HistoryView>> {
         let iccid = iccid.clone();
-        self.readers.read("read a profile's history", move |db| history(db, &iccid, limit)).await
+        self.readers.read("read a profile's history", move |db| history::history(db, &iccid, limit)).await
+    }
+
+    async fn history_span(&self, profile: ProfileKey, span: HistorySpan) -> Result<Vec<HistoryView>> {
+        let read = move |db: &Connection| history::history_span(db, profile, span);
+        self.readers.read("read a part of a profile's history", read).await
+    }
+
+    async fn timeline(&self, iccid: &Iccid, after: Position, limit: usize) -> Result<Vec<TimelineEntry>> {
+        let iccid = iccid.clone();
+        let read = move |db: &Connection| history::timeline(db, &iccid, after, limit);
+        self.readers.read("read a profile's timeline", read).await
     }
 }
 
@@ -50,7 +86,7 @@ fn resolve(
     db: &Connection,
     account: &AccountName,
     iccids: &[Iccid],
-) -> rusqlite::Result<Vec<Option<Target>>> {
+) -> rusqlite::Result<Vec<Option<ProfileTarget>>> {
     let mut select =
         db.prepare_cached("SELECT number, device, network FROM profile WHERE iccid = ? AND account = ?")?;
     let mut find =
@@ -58,12 +94,51 @@ fn resolve(
     iccids.iter().map(&mut find).collect()
 }
 
-fn read_target(row: &Row<'_>) -> rusqlite::Result<Target> {
-    Ok(Target {
+fn read_target(row: &Row<'_>) -> rusqlite::Result<ProfileTarget> {
+    Ok(ProfileTarget {
         profile: ProfileKey(row.get(0)?),
         device: DeviceKey(row.get(1)?),
         network: read_network(row, 2)?,
     })
+}
+
+fn resolve_device(
+    db: &Connection,
+    account: &AccountName,
+    eid: &Eid,
+) -> rusqlite::Result<Option<DeviceTarget>> {
+    let mut device = db.prepare_cached("SELECT number, imei FROM device WHERE eid = ? AND account = ?")?;
+    let found = device.query_row([eid.as_str(), account.as_str()], |row| {
+        Ok((DeviceKey(row.get(0)?), optional_id::<Imei>(row, 1)?))
+    });
+    let Some((device, imei)) = found.optional()? else { return Ok(None) };
+    let mut on_it = db.prepare_cached(
+        "SELECT number, device, network, iccid FROM profile WHERE device = ? ORDER BY number",
+    )?;
+    let named = |row: &Row<'_>| Ok((read_id(row, "iccid")?, read_target(row)?));
+    let profiles = on_it.query_map([device.0], named)?.collect::<rusqlite::Result<_>>()?;
+    Ok(Some(DeviceTarget { device, imei, profiles }))
+}
+
+fn suspended(
+    db: &Connection,
+    before: Timestamp,
+    after: Option<&Iccid>,
+    limit: usize,
+) -> rusqlite::Result<Vec<Suspension>> {
+    let mut select = db.prepare_cached(
+        "SELECT account, iccid, suspended_at, noticed_at FROM profile
+         WHERE iccid > ? AND suspended_at < ? ORDER BY iccid LIMIT ?",
+    )?;
+    let read = |row: &Row<'_>| {
+        Ok(Suspension {
+            account: read_id(row, "account")?,
+            iccid: read_id(row, "iccid")?,
+            since: read_at(row, "suspended_at")?,
+            noticed: row.get::<_, Option<i64>>("noticed_at")?.is_some(),
+        })
+    };
+    select.query_map(params![after.map_or("", Iccid::as_str), before.0, limit], read)?.collect()
 }
 
 /// What keeps a row from being imported, if anything does.
@@ -150,23 +225,81 @@ fn import_profile(db: &Connection, row: &FleetRow) -> rusqlite::Result<usize> {
     Ok(new)
 }
 
-fn fleet(db: &Connection, filter: &ProfileFilter) -> rusqlite::Result<Vec<OwnedProfile>> {
-    let states: Vec<&str> = filter.states.iter().map(|state| codes::state(*state)).collect();
-    let states = (!states.is_empty()).then(|| format!(",{},", states.join(",")));
-    // Two statements, so that each follows an index.
-    let of_account = if filter.account.is_some() { "p.account = :account" } else { ":account IS NULL" };
+/// Reads the profiles that a filter lets through, each as `read` does.
+fn select<T>(
+    db: &Connection,
+    filter: &ProfileFilter,
+    read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    let states = list(filter.states.iter().map(|state| codes::state(*state)));
+    let statuses = list(filter.statuses.iter().map(|status| codes::status(*status)));
+    let named = if filter.identifiers.is_empty() { None } else { Some(identified(db, filter)?) };
+    // A statement of its own for each way, so that each follows an index.
+    let way = match (&named, &filter.account) {
+        (Some(_), _) => {
+            "p.number IN (SELECT value FROM json_each(:named)) AND (:account IS NULL OR p.account = :account)"
+        }
+        (None, Some(_)) => ":named IS NULL AND p.account = :account",
+        (None, None) => ":named IS NULL AND :account IS NULL",
+    };
     let mut select = db.prepare_cached(&format!(
-        "SELECT {PROFILE}, p.account FROM profile AS p JOIN device AS d ON d.number = p.device
-         WHERE {of_account} AND p.iccid > :after AND (:network IS NULL OR p.network = :network)
+        "SELECT {PROFILE}, p.account, p.number FROM profile AS p JOIN device AS d ON d.number = p.device
+         WHERE {way} AND p.iccid > :after AND (:network IS NULL OR p.network = :network)
            AND (:states IS NULL OR instr(:states, ',' || p.state || ',') > 0)
+           AND (:statuses IS NULL OR instr(:statuses, ',' || p.status || ',') > 0)
+           AND (:role IS NULL OR p.role = :role) AND (:plan IS NULL OR p.service_plan = :plan)
+           AND (:in_doubt IS NULL OR p.in_doubt = :in_doubt)
          ORDER BY p.iccid LIMIT :limit"
     ))?;
     let bounds = named_params! {
-        ":account": filter.account.as_ref().map(AccountName::as_str),
+        ":account": filter.account.as_ref().map(AccountName::as_str), ":named": named,
         ":after": filter.after.as_ref().map_or("", |iccid| iccid.as_str()),
-        ":network": filter.network.map(Network::name), ":states": states, ":limit": filter.limit,
+        ":network": filter.network.map(Network::name), ":states": states, ":statuses": statuses,
+        ":role": filter.role.map(codes::role), ":plan": filter.service_plan, ":in_doubt": filter.in_doubt,
+        ":limit": filter.limit,
     };
-    select.query_map(bounds, read_owned)?.collect()
+    select.query_map(bounds, read)?.collect()
+}
+
+/// Words between commas; nothing where there are none.
+fn list<'a>(words: impl Iterator<Item = &'a str>) -> Option<String> {
+    let words: Vec<&str> = words.collect();
+    (!words.is_empty()).then(|| format!(",{},", words.join(",")))
+}
+
+/// The keys of the profiles that have one of the filter's identifiers, as a JSON list.
+fn identified(db: &Connection, filter: &ProfileFilter) -> rusqlite::Result<String> {
+    let account = filter.account.as_ref().map(AccountName::as_str);
+    let mut keys: Vec<i64> = Vec::new();
+    for identifier in &filter.identifiers {
+        let (sql, id) = match identifier {
+            Identifier::Iccid(iccid) => {
+                ("SELECT number FROM profile WHERE ?1 IS ?1 AND iccid = ?2", iccid.as_str())
+            }
+            Identifier::Eid(eid) => (
+                "SELECT p.number FROM device AS d JOIN profile AS p ON p.device = d.number
+                 WHERE ?1 IS ?1 AND d.eid = ?2",
+                eid.as_str(),
+            ),
+            Identifier::Imei(imei) => (
+                "SELECT p.number FROM device AS d JOIN profile AS p ON p.device = d.number
+                 WHERE d.account = ?1 AND d.imei = ?2",
+                imei.as_str(),
+            ),
+            Identifier::Msisdn(msisdn) => {
+                ("SELECT number FROM profile WHERE account = ?1 AND msisdn = ?2", msisdn.as_str())
+            }
+        };
+        let mut select = db.prepare_cached(sql)?;
+        let found = select.query_map(params![account, id], |row| row.get::<_, i64>(0))?;
+        keys.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
+    }
+    let keys: Vec<String> = keys.iter().map(i64::to_string).collect();
+    Ok(format!("[{}]", keys.join(",")))
+}
+
+fn read_key(row: &Row<'_>) -> rusqlite::Result<ProfileKey> {
+    row.get("number").map(ProfileKey)
 }
 
 fn read_owned(row: &Row<'_>) -> rusqlite::Result<OwnedProfile> {
@@ -178,27 +311,4 @@ fn profile(db: &Connection, iccid: &Iccid) -> rusqlite::Result<Option<OwnedProfi
         "SELECT {PROFILE}, p.account FROM profile AS p JOIN device AS d ON d.number = p.device WHERE p.iccid = ?"
     ))?;
     select.query_row([iccid.as_str()], read_owned).optional()
-}
-
-fn history(db: &Connection, iccid: &Iccid, limit: usize) -> rusqlite::Result<Vec<HistoryView>> {
-    let mut select = db.prepare_cached(
-        "SELECT h.number, h.at, h.from_state, h.to_state, h.in_doubt, r.request_id, r.action
-         FROM profile AS p JOIN history AS h ON h.profile = p.number LEFT JOIN request AS r USING (sequence)
-         WHERE p.iccid = ? ORDER BY h.sequence DESC, h.number DESC LIMIT ?",
-    )?;
-    let read = |row: &Row<'_>| {
-        let action = row.get::<_, Option<String>>("action")?.and_then(|name| Action::named(&name));
-        Ok(HistoryView {
-            at: read_at(row, "at")?,
-            request: optional_id(row, "request_id")?.zip(action),
-            number: row.get("number")?,
-            from: read_state(row, "from_state")?,
-            to: read_state(row, "to_state")?,
-            in_doubt: row.get("in_doubt")?,
-        })
-    };
-    let latest_first = select.query_map(params![iccid.as_str(), limit], read)?;
-    let mut history = latest_first.collect::<rusqlite::Result<Vec<_>>>()?;
-    history.reverse();
-    Ok(history)
 }

@@ -6,8 +6,11 @@
 mod callbacks;
 mod codes;
 mod directory;
+mod history;
 mod inventory;
+mod pages;
 mod readers;
+mod record;
 mod requests;
 mod schema;
 mod writer;

@@ -1,21 +1,23 @@
-//! Accepting requests, reading back what waits, recording outcomes, and showing them.
+//! Accepting requests, reading back what waits, and showing them.
 
 use super::Sqlite;
 use super::codes::{
-    self, HEAD, Heads, lane, lane_named, optional_at, optional_id, read_fault, read_head, read_id,
-    read_network, read_role, read_state, read_status,
+    self, HEAD, Heads, lane, optional_at, optional_id, read_fault, read_head, read_id, read_network,
+    read_role, read_state, read_status, read_subject,
 };
 use super::writer::Urgency;
-use crate::requests::Target;
+use super::{pages, record};
 use crate::{
-    AcceptLimits, Acceptance, Backlog, Change, DeviceKey, IdempotencyKey, Lane, NewRequest, NewSubrequest,
-    ProfileKey, Recorded, Recording, RequestFilter, RequestHead, RequestView, Requests, Result,
-    SubrequestFilter, SubrequestState, SubrequestView, Waiting,
+    AcceptLimits, Acceptance, Backlog, ChangeCounts, DeviceKey, ITSELF, IdempotencyKey, Lane, NewRequest,
+    NewSubrequest, ProfileKey, ProfileTarget, Recorded, Recording, RequestFilter, RequestView, Requests,
+    Result, SubrequestFilter, SubrequestState, SubrequestView, Target, UnsettledCall, Waiting, Warning,
+    lane_of,
 };
 use async_trait::async_trait;
-use reveille_domain::{AccountName, Fault, Network, Position, Profile, RequestId, Timestamp};
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, named_params, params};
-use std::collections::HashMap;
+use reveille_domain::{
+    AccountName, Action, Fault, Network, Part, Position, Profile, RequestId, Subject, Timestamp,
+};
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use std::sync::Arc;
 
 #[async_trait]
@@ -59,10 +61,45 @@ impl Requests for Sqlite {
         self.readers.read("read profiles", move |db| profiles(db, &keys)).await
     }
 
+    async fn on_devices(&self, devices: Vec<DeviceKey>) -> Result<Vec<Vec<(ProfileKey, Profile)>>> {
+        let read = move |db: &Connection| devices.iter().map(|device| on_device(db, *device)).collect();
+        self.readers.read("read what is on devices", read).await
+    }
+
+    async fn change_counts(
+        &self,
+        profiles: Vec<ProfileKey>,
+        actions_since: Timestamp,
+        plans_since: Timestamp,
+    ) -> Result<Vec<ChangeCounts>> {
+        let count = move |db: &Connection| {
+            profiles.iter().map(|key| change_counts(db, *key, actions_since, plans_since)).collect()
+        };
+        self.readers.read("count changes", count).await
+    }
+
+    async fn parts(&self, own: Position) -> Result<Vec<Part>> {
+        self.readers.read("read how a device's profiles ended", move |db| parts(db, own)).await
+    }
+
     async fn record(&self, recordings: Vec<Recording>) -> Result<Vec<Recorded>> {
         let rows = recordings.len();
         self.writer
-            .write("record outcomes", rows, Urgency::InCompany, move |db| record(db, &recordings))
+            .write("record outcomes", rows, Urgency::InCompany, move |db| record::record(db, &recordings))
+            .await
+    }
+
+    async fn warn(&self, warnings: Vec<Warning>) -> Result<Vec<bool>> {
+        let rows = warnings.len();
+        self.writer
+            .write("write warnings", rows, Urgency::InCompany, move |db| record::warn(db, &warnings))
+            .await
+    }
+
+    async fn note_calls(&self, calls: Vec<UnsettledCall>) -> Result<()> {
+        let rows = calls.len();
+        self.writer
+            .write("note calls", rows, Urgency::InCompany, move |db| record::note_calls(db, &calls))
             .await
     }
 
@@ -131,7 +168,7 @@ fn accept(db: &Connection, request: &NewRequest, limits: AcceptLimits) -> rusqli
         return Ok(Acceptance::Overloaded);
     }
     let sequence = insert_request(db, request)?;
-    insert_subrequests(db, sequence, account, &request.subrequests)?;
+    insert_subrequests(db, sequence, account, request.action, &request.subrequests)?;
     if let Some(key) = &request.key {
         insert_key(db, request, key)?;
     }
@@ -158,45 +195,55 @@ fn known_by(
 }
 
 fn insert_request(db: &Connection, request: &NewRequest) -> rusqlite::Result<i64> {
+    let terms = &request.terms;
     let mut insert = db.prepare_cached(
-        "INSERT INTO request (account, request_id, action, service_plan, user, accepted_at, subrequests)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO request (account, request_id, action, service_plan, user, accepted_at, subrequests,
+                              mdn_zip_code, smsr_oid, carrier_name, reason_code, etf_waiver, spares_fallback,
+                              reported_state, reported_status, resumes_at)
+         VALUES (:account, :id, :action, :plan, :user, :at, :subrequests, :zip, :smsr, :carrier, :reason, :waiver,
+                 :spares, :state, :status, :resumes_at)",
     )?;
-    insert.insert(params![
-        request.account.as_str(),
-        request.id.to_string(),
-        request.action.name(),
-        request.service_plan,
-        request.user,
-        request.accepted_at.0,
-        request.subrequests.len(),
-    ])
+    insert.insert(named_params! {
+        ":account": request.account.as_str(), ":id": request.id.to_string(), ":action": request.action.name(),
+        ":plan": request.service_plan, ":user": request.user, ":at": request.accepted_at.0,
+        ":subrequests": request.subrequests.len(), ":zip": terms.mdn_zip_code, ":smsr": terms.smsr_oid,
+        ":carrier": terms.carrier_name, ":reason": terms.reason_code, ":waiver": terms.etf_waiver,
+        ":spares": terms.spares_fallback,
+        ":state": terms.reported.and_then(|reported| reported.state).map(codes::state),
+        ":status": terms.reported.and_then(|reported| reported.status).map(codes::status),
+        ":resumes_at": terms.resumes_at.map(|at| at.0),
+    })
 }
 
 fn insert_subrequests(
     db: &Connection,
     sequence: i64,
     account: &str,
+    action: Action,
     subrequests: &[NewSubrequest],
 ) -> rusqlite::Result<()> {
     let mut insert = db.prepare_cached(
-        "INSERT INTO subrequest (sequence, number, account, iccid, profile, device, lane, fault, fault_detail)
+        "INSERT INTO subrequest (sequence, number, account, subject, profile, device, lane, fault, fault_detail)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
-    for (index, subrequest) in subrequests.iter().enumerate() {
-        let target = subrequest.target.as_ref().ok();
-        let fault = subrequest.target.as_ref().err();
+    for (number, subrequest) in (1_u32..).zip(subrequests) {
+        let NewSubrequest { subject, target } = subrequest;
+        let known = target.as_ref().ok();
+        let fault = target.as_ref().err();
         insert.execute(params![
             sequence,
-            index + 1,
+            number,
             account,
-            subrequest.iccid.as_str(),
-            target.map(|target| target.profile.0),
-            target.map(|target| target.device.0),
-            lane(target.map_or(Lane::Foregone, |target| Lane::Network(target.network))),
+            codes::subject(subject),
+            known.and_then(Target::profile).map(|target| target.profile.0),
+            known.and_then(Target::device).map(|device| device.0),
+            lane(lane_of(action, target)),
             fault.map(Fault::name),
             fault.and_then(Fault::detail),
         ])?;
+        if let Ok(Target::Page(page)) = target {
+            pages::insert(db, Position { sequence, number }, account, page)?;
+        }
     }
     Ok(())
 }
@@ -217,7 +264,7 @@ fn insert_key(db: &Connection, request: &NewRequest, key: &IdempotencyKey) -> ru
     Ok(())
 }
 
-fn count_waiting(db: &Connection, account: &str, more: i64) -> rusqlite::Result<()> {
+pub(super) fn count_waiting(db: &Connection, account: &str, more: i64) -> rusqlite::Result<()> {
     db.prepare_cached("UPDATE account SET waiting = waiting + ? WHERE name = ?")?
         .execute(params![more, account])?;
     db.prepare_cached("UPDATE backlog SET waiting = waiting + ?")?.execute([more])?;
@@ -234,7 +281,7 @@ fn lanes(db: &Connection) -> rusqlite::Result<Vec<(AccountName, Lane)>> {
         accounts.query_map([], |row| read_id(row, "name"))?.collect::<rusqlite::Result<_>>()?;
     let mut lanes = Vec::new();
     for account in accounts {
-        for in_lane in Network::ALL.map(Lane::Network).into_iter().chain([Lane::Foregone]) {
+        for in_lane in Network::ALL.map(Lane::Network).into_iter().chain([Lane::Here]) {
             if exists.query_row(params![account.as_str(), lane(in_lane)], |row| row.get(0))? {
                 lanes.push((account.clone(), in_lane));
             }
@@ -244,7 +291,7 @@ fn lanes(db: &Connection) -> rusqlite::Result<Vec<(AccountName, Lane)>> {
 }
 
 /// The columns of a waiting subrequest, of a table `subrequest AS s`.
-const WAITING: &str = "s.number, s.iccid, s.profile, s.device, s.lane, s.fault, s.fault_detail";
+const WAITING: &str = "s.number, s.subject, s.profile, s.device, s.lane, s.fault, s.fault_detail";
 
 fn waiting(
     db: &Connection,
@@ -262,7 +309,7 @@ fn waiting(
     let Position { sequence, number } = after;
     let bounds = params![account.as_str(), sequence, lane(in_lane), sequence, number, limit];
     let mut heads = Heads::default();
-    select.query_map(bounds, |row| read_waiting(row, &mut heads))?.collect()
+    select.query_map(bounds, |row| read_waiting(db, row, &mut heads))?.collect()
 }
 
 fn waiting_of(
@@ -277,26 +324,37 @@ fn waiting_of(
     ))?;
     let mut heads = Heads::default();
     select
-        .query_map(params![request.to_string(), after, limit], |row| read_waiting(row, &mut heads))?
+        .query_map(params![request.to_string(), after, limit], |row| read_waiting(db, row, &mut heads))?
         .collect()
 }
 
-fn read_waiting(row: &Row<'_>, heads: &mut Heads) -> rusqlite::Result<Waiting> {
-    let target = match (
-        row.get::<_, Option<i64>>("profile")?,
-        row.get::<_, Option<i64>>("device")?,
-        read_lane(row)?,
-    ) {
-        (Some(profile), Some(device), Lane::Network(network)) => {
-            Ok(Target { profile: ProfileKey(profile), device: DeviceKey(device), network })
+fn read_waiting(db: &Connection, row: &Row<'_>, heads: &mut Heads) -> rusqlite::Result<Waiting> {
+    let request = heads.of(row)?;
+    let number = row.get("number")?;
+    let subject = read_subject(row)?;
+    let profile = row.get::<_, Option<i64>>("profile")?.map(ProfileKey);
+    let device = row.get::<_, Option<i64>>("device")?.map(DeviceKey);
+    let target = match (profile, device) {
+        (Some(profile), Some(device)) => {
+            let network = match Network::named(&row.get::<_, String>("lane")?) {
+                Some(network) => network,
+                None => network_of(db, profile)?,
+            };
+            Ok(Target::Profile(ProfileTarget { profile, device, network }))
+        }
+        (None, Some(device)) => Ok(Target::Device(device)),
+        _ if subject == Subject::Page => {
+            Ok(Target::Page(pages::read(db, Position { sequence: request.sequence, number })?))
         }
         _ => Err(read_fault(row)?.unwrap_or(Fault::DeviceNotFound)),
     };
-    Ok(Waiting { request: heads.of(row)?, number: row.get("number")?, iccid: read_id(row, "iccid")?, target })
+    Ok(Waiting { request, number, subject, target })
 }
 
-fn read_lane(row: &Row<'_>) -> rusqlite::Result<Lane> {
-    Ok(lane_named(&row.get::<_, String>("lane")?))
+/// The network of a profile whose subrequest is in no network's lane.
+fn network_of(db: &Connection, key: ProfileKey) -> rusqlite::Result<Network> {
+    let mut select = db.prepare_cached("SELECT network FROM profile WHERE number = ?")?;
+    select.query_row([key.0], |row| read_network(row, 0))
 }
 
 fn earliest_on(db: &Connection, device: DeviceKey) -> rusqlite::Result<Option<Position>> {
@@ -309,7 +367,7 @@ fn earliest_on(db: &Connection, device: DeviceKey) -> rusqlite::Result<Option<Po
 }
 
 /// The columns that `read_profile` reads, of tables `profile AS p JOIN device AS d`.
-pub(super) const PROFILE: &str = "p.iccid, d.eid, d.imei, p.msisdn, p.imsi, p.network, p.role, p.state, p.status, p.service_plan, p.in_doubt";
+pub(super) const PROFILE: &str = "p.iccid, d.eid, d.imei, p.msisdn, p.imsi, p.network, p.role, p.state, p.status, p.service_plan, p.in_doubt, p.fallback";
 
 fn profiles(db: &Connection, keys: &[ProfileKey]) -> rusqlite::Result<Vec<Option<Profile>>> {
     let mut select = db.prepare_cached(&format!(
@@ -332,161 +390,60 @@ pub(super) fn read_profile(row: &Row<'_>) -> rusqlite::Result<Profile> {
         status: read_status(row, 8)?,
         service_plan: row.get(9)?,
         in_doubt: row.get(10)?,
+        fallback: row.get(11)?,
     })
 }
 
-/// What a batch of outcomes adds to a request's counts.
-#[derive(Default)]
-struct Counts {
-    succeeded: u32,
-    failed: u32,
-    faults: HashMap<&'static str, u32>,
-    last_at: i64,
+fn on_device(db: &Connection, device: DeviceKey) -> rusqlite::Result<Vec<(ProfileKey, Profile)>> {
+    let mut select = db.prepare_cached(&format!(
+        "SELECT {PROFILE}, p.number AS key FROM profile AS p JOIN device AS d ON d.number = p.device
+         WHERE p.device = ? ORDER BY p.number"
+    ))?;
+    let keyed = |row: &Row<'_>| Ok((ProfileKey(row.get("key")?), read_profile(row)?));
+    select.query_map([device.0], keyed)?.collect()
 }
 
-fn record(db: &Connection, recordings: &[Recording]) -> rusqlite::Result<Vec<Recorded>> {
-    let mut writes = RecordWrites::prepare(db)?;
-    let mut counts: HashMap<i64, (&RequestHead, Counts)> = HashMap::new();
-    let mut recorded = Vec::with_capacity(recordings.len());
-    for recording in recordings {
-        if !writes.end(recording)? {
-            recorded.push(Recorded::Before);
-            continue;
-        }
-        writes.change_profile(recording)?;
-        writes.insert_callback(recording)?;
-        let (_, count) = counts
-            .entry(recording.request.sequence)
-            .or_insert_with(|| (&recording.request, Counts::default()));
-        count.add(recording);
-        recorded.push(Recorded::Now);
-    }
-    for (sequence, (head, counts)) in &counts {
-        count(db, *sequence, head, counts)?;
-    }
-    Ok(recorded)
-}
-
-impl Counts {
-    fn add(&mut self, recording: &Recording) {
-        self.last_at = self.last_at.max(recording.at.0);
-        match &recording.told.result {
-            Ok(_) => self.succeeded += 1,
-            Err(fault) => {
-                self.failed += 1;
-                *self.faults.entry(fault.name()).or_default() += 1;
-            }
-        }
-    }
-}
-
-/// What is written of each outcome.
-struct RecordWrites<'a> {
-    end: CachedStatement<'a>,
-    profile: CachedStatement<'a>,
-    history: CachedStatement<'a>,
-    doubt: CachedStatement<'a>,
-    doubt_history: CachedStatement<'a>,
-    callback: CachedStatement<'a>,
-}
-
-impl<'a> RecordWrites<'a> {
-    fn prepare(db: &'a Connection) -> rusqlite::Result<Self> {
-        Ok(Self {
-            end: db.prepare_cached(
-                "UPDATE subrequest SET outcome = ?, fault = ?, fault_detail = ?, ended_at = ?
-                 WHERE sequence = ? AND number = ? AND ended_at IS NULL",
-            )?,
-            profile: db
-                .prepare_cached("UPDATE profile SET state = ?, status = ?, in_doubt = 0 WHERE number = ?")?,
-            history: db.prepare_cached(
-                "INSERT INTO history (profile, sequence, number, account, at, from_state, to_state, in_doubt)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
-            )?,
-            doubt: db.prepare_cached("UPDATE profile SET in_doubt = 1 WHERE number = ?")?,
-            doubt_history: db.prepare_cached(
-                "INSERT INTO history (profile, sequence, number, account, at, from_state, to_state, in_doubt)
-                 SELECT number, ?, ?, ?, ?, state, state, 1 FROM profile WHERE number = ?",
-            )?,
-            callback: db.prepare_cached(
-                "INSERT INTO callback (sequence, number, account, eid, imei, msisdn, left_state, left_status,
-                                       left_role, next_attempt_at)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            )?,
-        })
-    }
-
-    /// Whether the subrequest ended with this.
-    fn end(&mut self, recording: &Recording) -> rusqlite::Result<bool> {
-        let fault = recording.told.result.as_ref().err();
-        let ended = self.end.execute(params![
-            if fault.is_none() { "succeeded" } else { "failed" },
-            fault.map(Fault::name),
-            fault.and_then(Fault::detail),
-            recording.at.0,
-            recording.request.sequence,
-            recording.number,
-        ])?;
-        Ok(ended == 1)
-    }
-
-    fn change_profile(&mut self, recording: &Recording) -> rusqlite::Result<()> {
-        let Some(change) = recording.change else { return Ok(()) };
-        let (RequestHead { sequence, account, .. }, number) = (recording.request.as_ref(), recording.number);
-        let (account, at) = (account.as_str(), recording.at.0);
-        match change {
-            Change::To { profile, from, to, status } => {
-                let (from, to) = (codes::state(from), codes::state(to));
-                self.profile.execute(params![to, codes::status(status), profile.0])?;
-                self.history.execute(params![profile.0, sequence, number, account, at, from, to])?;
-            }
-            Change::InDoubt { profile } => {
-                self.doubt.execute([profile.0])?;
-                self.doubt_history.execute(params![sequence, number, account, at, profile.0])?;
-            }
-        }
-        Ok(())
-    }
-
-    fn insert_callback(&mut self, recording: &Recording) -> rusqlite::Result<()> {
-        let told = &recording.told;
-        let left = told.result.as_ref().ok();
-        self.callback.execute(params![
-            recording.request.sequence,
-            recording.number,
-            recording.request.account.as_str(),
-            told.eid.as_ref().map(reveille_domain::Eid::as_str),
-            told.imei.as_ref().map(reveille_domain::Imei::as_str),
-            told.msisdn.as_ref().map(reveille_domain::Msisdn::as_str),
-            left.map(|left| codes::state(left.state)),
-            left.map(|left| codes::status(left.status)),
-            left.map(|left| codes::role(left.role)),
-            recording.at.0,
-        ])?;
-        Ok(())
-    }
-}
-
-fn count(db: &Connection, sequence: i64, head: &RequestHead, counts: &Counts) -> rusqlite::Result<()> {
-    let mut update = db.prepare_cached(
-        "UPDATE request SET succeeded = succeeded + :succeeded, failed = failed + :failed,
-             ended_at = CASE WHEN succeeded + failed + :succeeded + :failed = subrequests THEN :at END
-         WHERE sequence = :sequence",
+/// What a request asked for counts; what a network or the server did by itself does not.
+fn change_counts(
+    db: &Connection,
+    key: ProfileKey,
+    actions_since: Timestamp,
+    plans_since: Timestamp,
+) -> rusqlite::Result<ChangeCounts> {
+    let mut select = db.prepare_cached(
+        "SELECT count(CASE WHEN h.at >= :actions AND h.from_state <> h.to_state THEN 1 END),
+                count(CASE WHEN h.at >= :plans AND h.to_plan IS NOT NULL AND coalesce(r.action, :plan) = :plan
+                      THEN 1 END)
+         FROM history AS h LEFT JOIN request AS r USING (sequence)
+         WHERE h.profile = :profile AND h.changed AND NOT h.in_doubt AND h.at >= min(:actions, :plans)
+           AND coalesce(r.user, '') <> :itself",
     )?;
-    update.execute(named_params! {
-        ":succeeded": counts.succeeded, ":failed": counts.failed, ":at": counts.last_at, ":sequence": sequence,
-    })?;
-    let mut fault = db.prepare_cached(
-        "INSERT INTO request_fault (sequence, fault, subrequests) VALUES (?, ?, ?)
-         ON CONFLICT (sequence, fault) DO UPDATE SET subrequests = subrequests + excluded.subrequests",
+    let bounds = named_params! {
+        ":actions": actions_since.0, ":plans": plans_since.0, ":plan": Action::ServicePlan.name(),
+        ":profile": key.0, ":itself": ITSELF,
+    };
+    select.query_row(bounds, |row| Ok(ChangeCounts { actions: row.get(0)?, plans: row.get(1)? }))
+}
+
+fn parts(db: &Connection, own: Position) -> rusqlite::Result<Vec<Part>> {
+    let mut device = db.prepare_cached("SELECT device FROM subrequest WHERE sequence = ? AND number = ?")?;
+    let device: Option<i64> = device.query_row(params![own.sequence, own.number], |row| row.get(0))?;
+    let mut select = db.prepare_cached(
+        "SELECT s.device, s.fault, s.fault_detail, p.state
+         FROM subrequest AS s LEFT JOIN profile AS p ON p.number = s.profile
+         WHERE s.sequence = ? AND s.number < ? ORDER BY s.number DESC",
     )?;
-    for (name, subrequests) in &counts.faults {
-        fault.execute(params![sequence, name, subrequests])?;
+    let mut rows = select.query(params![own.sequence, own.number])?;
+    let mut parts = Vec::new();
+    while let Some(row) = rows.next()? {
+        let Some(state) = codes::optional_state(row, "state")? else { break };
+        if row.get::<_, Option<i64>>("device")? != device {
+            break;
+        }
+        parts.push(Part { result: read_fault(row)?.map_or(Ok(()), Err), state });
     }
-    let ended = i64::from(counts.succeeded + counts.failed);
-    count_waiting(db, head.account.as_str(), -ended)?;
-    db.prepare_cached("UPDATE backlog SET untold = untold + ?")?.execute([ended])?;
-    Ok(())
+    parts.reverse();
+    Ok(parts)
 }
 
 fn cancel(db: &Connection, request: RequestId, at: Timestamp) -> rusqlite::Result<Option<RequestView>> {
@@ -553,7 +510,7 @@ fn subrequests(db: &Connection, filter: &SubrequestFilter) -> rusqlite::Result<V
         SubrequestState::Failed => "failed",
     });
     let mut select = db.prepare_cached(
-        "SELECT s.number, s.iccid, s.outcome, s.fault, s.fault_detail, s.ended_at
+        "SELECT s.number, s.subject, s.outcome, s.fault, s.fault_detail, s.ended_at
          FROM request AS r JOIN subrequest AS s USING (sequence)
          WHERE r.request_id = :request AND s.number > :after
            AND (:outcome IS NULL OR coalesce(s.outcome, 'waiting') = :outcome)
@@ -575,7 +532,7 @@ fn read_subrequest(row: &Row<'_>) -> rusqlite::Result<SubrequestView> {
         (Some(_), None) => SubrequestState::Succeeded,
         (Some(_), Some(_)) => SubrequestState::Failed,
     };
-    Ok(SubrequestView { number: row.get("number")?, iccid: read_id(row, "iccid")?, state, fault, ended_at })
+    Ok(SubrequestView { number: row.get("number")?, subject: read_subject(row)?, state, fault, ended_at })
 }
 
 fn backlog(db: &Connection) -> rusqlite::Result<Backlog> {
@@ -618,8 +575,16 @@ fn forget_request(db: &Connection, before: Timestamp, limit: usize) -> rusqlite:
         db.prepare_cached("DELETE FROM request_fault WHERE sequence = ?")?.execute([sequence])?;
         return db.prepare_cached("DELETE FROM request WHERE sequence = ?")?.execute([sequence]);
     };
-    let mut gone = 0;
-    for table in ["attempt", "callback", "subrequest"] {
+    // Outcomes that changed nothing go with their request, changes stay.
+    let mut gone = db
+        .prepare_cached(
+            "DELETE FROM history WHERE (profile, sequence, number) IN
+                 (SELECT h.profile, h.sequence, h.number FROM subrequest AS s JOIN history AS h
+                      ON h.profile = s.profile AND h.sequence = s.sequence AND h.number = s.number
+                  WHERE s.sequence = ? AND s.number <= ? AND NOT h.changed)",
+        )?
+        .execute(params![sequence, last])?;
+    for table in ["attempt", "callback", "callback_document", "carrier_call", "page", "subrequest"] {
         let delete = format!("DELETE FROM {table} WHERE sequence = ? AND number <= ?");
         gone += db.prepare_cached(&delete)?.execute(params![sequence, last])?;
     }

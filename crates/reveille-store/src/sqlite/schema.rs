@@ -3,7 +3,10 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Every migration, in order; the first brings an empty file to version 1.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_the_main_job.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/0001_the_main_job.sql"),
+    include_str!("../../migrations/sqlite/0002_every_action.sql"),
+];
 
 /// Brings the schema to the newest version.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {

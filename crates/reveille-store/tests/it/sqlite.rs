@@ -1,7 +1,7 @@
 //! What SQLite promises beside the port: failed writes, other processes, other releases.
 
 use crate::folder::Folder;
-use reveille_domain::{AccountName, Action, Fault, RequestId, Timestamp, Told};
+use reveille_domain::{AccountName, Action, Fault, RequestId, Subject, Terms, Timestamp, Told};
 use reveille_store::sqlite::{Sqlite, SqliteConfig};
 use reveille_store::{
     AcceptLimits, Acceptance, Declaration, Directory, NewRequest, NewSubrequest, Recorded, Recording,
@@ -24,13 +24,14 @@ async fn store_with_account(folder: &Folder) -> Sqlite {
 
 fn request(number: u64) -> NewRequest {
     let targets = (1..=3).map(|target| NewSubrequest {
-        iccid: format!("891480000008{target:08}").parse().unwrap(),
+        subject: Subject::Profile(format!("891480000008{target:08}").parse().unwrap()),
         target: Err(Fault::DeviceNotFound),
     });
     NewRequest {
         id: RequestId::from_random(u128::from(number) << 80),
         account: account(),
         action: Action::ProfileResume,
+        terms: Terms::default(),
         service_plan: None,
         user: "demo".into(),
         accepted_at: Timestamp(1),
@@ -51,7 +52,7 @@ async fn record_all(store: &Sqlite, id: RequestId) -> reveille_store::Result<Vec
     let waiting = store.waiting_of(id, 0, 1_000).await.unwrap();
     let recordings = waiting.into_iter().map(|waiting| Recording {
         told: Told {
-            iccid: waiting.iccid.clone(),
+            subject: waiting.subject.clone(),
             eid: None,
             imei: None,
             msisdn: None,
@@ -60,7 +61,8 @@ async fn record_all(store: &Sqlite, id: RequestId) -> reveille_store::Result<Vec
         request: waiting.request,
         number: waiting.number,
         at: Timestamp(2),
-        change: None,
+        changes: Vec::new(),
+        call: None,
     });
     store.record(recordings.collect()).await
 }

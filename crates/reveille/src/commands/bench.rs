@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use reveille_callbacks::{Connection, Guard, Loopback, Tls};
-use reveille_domain::{LeftAs, ProfileState, ProfileStatus, RequestId, Role, Told};
+use reveille_domain::{Left, LeftAs, ProfileState, ProfileStatus, RequestId, Role, Subject, Told};
 use reveille_wire::CallbackBody;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
@@ -282,15 +282,15 @@ async fn send_raw(url: &str, profiles: u32) -> Result<Duration> {
     let mut shares: Vec<Vec<Bytes>> = vec![Vec::new(); CONNECTIONS];
     for n in 0..profiles {
         let told = Told {
-            iccid: iccid(n).parse()?,
+            subject: Subject::Profile(iccid(n).parse()?),
             eid: Some(eid(n).parse()?),
             imei: Some(imei(n).parse()?),
             msisdn: Some(msisdn(n).parse()?),
-            result: Ok(LeftAs {
+            result: Ok(Left::Profile(LeftAs {
                 state: ProfileState::Active,
                 status: ProfileStatus::Enable,
                 role: Role::Local,
-            }),
+            })),
         };
         let share = usize::try_from(n)? % CONNECTIONS;
         shares[share].push(CallbackBody::new(request, &told, None, 1, 4).to_bytes().into());

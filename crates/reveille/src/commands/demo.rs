@@ -1,9 +1,9 @@
 //! `reveille demo`: the main job on a laptop, through the same HTTP API that customers call.
 
+use super::actions::{Ask, Sum, follow, send, style};
 use super::bench::Folder;
 use super::fleet::write;
 use super::listen::{Heard, listen};
-use super::resume::{Sum, follow, send, style};
 use super::{apply, asked_to_stop, block_on};
 use crate::client::{Access, Client};
 use crate::config::Config;
@@ -15,6 +15,8 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use hyper::StatusCode;
 use indicatif::ProgressBar;
+use reveille_domain::Action;
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
@@ -219,7 +221,7 @@ fn resume(client: &mut Client, iccids: &[String], heard: &Callbacks) -> Result<S
     let bar = if std::io::stderr().is_terminal() { ProgressBar::new(total) } else { ProgressBar::hidden() };
     let bar = bar.with_style(style()?);
     let began = now();
-    let requests = send(client, iccids, None)?;
+    let requests = send(client, &Ask::new(Action::ProfileResume, json!({})), iccids)?;
     let accepted = began.elapsed();
     let ended = follow(client, &requests, &bar)?;
     let took = began.elapsed();

@@ -1,5 +1,6 @@
 //! What is typed: one file per command.
 
+mod actions;
 mod apply;
 mod bench;
 mod callbacks;
@@ -8,8 +9,8 @@ mod check;
 mod demo;
 mod fleet;
 pub(crate) mod listen;
+mod profiles;
 mod requests;
-mod resume;
 mod serve;
 mod users;
 
@@ -41,10 +42,12 @@ enum Command {
     Fleet(fleet::Arguments),
     /// Listen for callbacks and print what arrives (for development).
     Listen(listen::Arguments),
-    /// Resume suspended profiles.
-    Resume(resume::Arguments),
+    #[command(flatten)]
+    Action(actions::Command),
     /// List, show, follow and cancel requests.
     Requests(requests::Arguments),
+    /// List and show profiles, with what became of them.
+    Profiles(profiles::Arguments),
     /// List, show and replay callbacks.
     Callbacks(callbacks::Arguments),
     /// List, hold and release carriers.
@@ -82,8 +85,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Apply(apply) => apply::run(&apply),
         Command::Fleet(fleet) => fleet::run(fleet),
         Command::Listen(listen) => listen::run(&listen),
-        Command::Resume(resume) => resume::run(resume),
+        Command::Action(action) => actions::run(action),
         Command::Requests(requests) => requests::run(requests),
+        Command::Profiles(profiles) => profiles::run(profiles),
         Command::Callbacks(callbacks) => callbacks::run(callbacks),
         Command::Carriers(carriers) => carriers::run(carriers),
         Command::Users(users) => users::run(users),

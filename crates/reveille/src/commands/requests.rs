@@ -1,6 +1,6 @@
 //! `reveille requests list|show|follow|cancel`
 
-use super::resume::{Sum, follow, style};
+use super::actions::{Sum, follow, style};
 use crate::client::Access;
 use anyhow::Result;
 use clap::{Args, Subcommand};

@@ -20,7 +20,10 @@ async fn a_request_is_on_disk_with_its_subrequests_when_it_is_answered() {
     assert_eq!((kept.subrequests, kept.head.account.as_str()), (3, ACCOUNT));
     let all = SubrequestFilter { request: id, state: None, fault: None, after: 0, limit: 10 };
     let subrequests = store.subrequests(all).await.unwrap();
-    let kept: Vec<_> = subrequests.iter().map(|one| (one.number, one.iccid.as_str(), one.state)).collect();
+    let kept: Vec<_> = subrequests
+        .iter()
+        .map(|one| (one.number, one.subject.iccid().unwrap().as_str(), one.state))
+        .collect();
     assert_eq!(kept[0], (1, PROFILE, SubrequestState::Waiting));
     assert_eq!(kept[1], (2, SECOND, SubrequestState::Waiting));
     assert_eq!((kept[2].0, kept[2].1), (3, "89148000000000009999"));

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not know for tests")]
 
 mod accepting;
+mod actions_page;
 mod app;
 mod bounding;
 mod caller;

@@ -62,7 +62,8 @@ async fn the_history_of_a_profile_says_which_request_changed_it() {
     let history = app.get("/api/reveille/v1/profiles/89148000000000000019/history").await;
     let entry = json!({
         "at": "2026-01-01T00:00:00.000Z", "requestId": request, "number": 1, "action": "profile_resume",
-        "from": "SUSPEND", "to": "ACTIVE", "inDoubt": false,
+        "user": "demo", "from": "SUSPEND", "to": "ACTIVE", "fromStatus": "ENABLE", "toStatus": "ENABLE",
+        "inDoubt": false,
     });
     assert_eq!(history["history"], json!([entry]));
 }

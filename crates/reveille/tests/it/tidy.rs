@@ -65,6 +65,11 @@ fn the_openapi_document_is_made_from_the_endpoints() {
     assert_page("docs/openapi.json", &format!("{}\n", made.trim_end()));
 }
 
+#[test]
+fn the_page_of_actions_is_made_from_the_table_of_rules() {
+    assert_page("docs/actions.md", &crate::actions_page::page());
+}
+
 /// The reference page of a commented TOML file: a table for each section, a row for each comment's keys.
 fn configuration_page(defaults: &str) -> String {
     let mut page = Page::default();

@@ -1,0 +1,102 @@
+//! Cancelling a request: durably first, then what of it is in memory, then what is in the store alone.
+//!
+//! A device's own part is not cancelled: it concludes from its profiles', and so ends last.
+
+use crate::order::Item;
+use crate::perform::{told, until_read};
+use crate::record::Ended;
+use crate::{Chain, Shared};
+use reveille_domain::{Fault, Profile, RequestId};
+use reveille_store::{Change, RequestView, Result, Waiting};
+use std::sync::Arc;
+use tracing::{info, warn};
+
+/// How many subrequests of a cancelled request are read at a time.
+const PAGE: usize = 512;
+
+/// Cancels a request.
+pub(crate) async fn cancel(shared: &Arc<Shared>, request: RequestId) -> Result<Option<RequestView>> {
+    let Some(view) = shared.store.cancel(request, shared.now()).await? else { return Ok(None) };
+    if view.ended_at.is_some() {
+        return Ok(Some(view));
+    }
+    info!(request.id = %request, "Cancelled request {request}");
+    let taken = shared.order().cancel(view.head.sequence, &view.head.account);
+    end_taken(shared, taken.first, Begun::Perhaps, true).await;
+    end_taken(shared, taken.behind, Begun::Never, false).await;
+    let mut after = 0;
+    loop {
+        let page = shared.store.waiting_of(request, after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.number;
+        let items = page.into_iter().map(Item::new);
+        let to_end = items.filter(|item| !item.concludes() && !is_held(shared, &item.waiting));
+        end_read(shared, to_end.collect()).await;
+    }
+    shared.flushed().await;
+    shared.store.request(request).await
+}
+
+fn is_held(shared: &Shared, waiting: &Waiting) -> bool {
+    let device = waiting.target.as_ref().ok().and_then(reveille_store::Target::device);
+    device.is_some_and(|device| shared.order().holds(device, waiting.position()))
+}
+
+/// Goes on with cancellations that a process before this one left unfinished.
+pub(crate) async fn go_on(shared: Arc<Shared>) {
+    let cancelled = until_read(&shared, || shared.store.cancelled()).await;
+    for request in cancelled {
+        if let Err(error) = cancel(&shared, request).await {
+            warn!(error = %Chain(&error), request.id = %request, "Cannot end what was cancelled; it ends at the next start");
+        }
+    }
+}
+
+/// Whether a process before this one may have begun a cancelled subrequest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begun {
+    Never,
+    Perhaps,
+}
+
+/// Ends cancelled subrequests that were read from the store: those whose turn it was on their eUICC may
+/// have been begun.
+pub(crate) async fn end_read(shared: &Shared, items: Vec<Item>) {
+    let devices: Vec<_> = items.iter().filter_map(Item::device).collect();
+    let mut earliest = until_read(shared, || shared.store.earliest_on(devices.clone())).await.into_iter();
+    let mut first_on_its_device =
+        |item: &Item| item.device().is_some() && earliest.next().flatten() == Some(item.position());
+    let (first, behind): (Vec<Item>, Vec<Item>) =
+        items.into_iter().partition(|item| first_on_its_device(item));
+    end_taken(shared, first, Begun::Perhaps, false).await;
+    end_taken(shared, behind, Begun::Never, false).await;
+}
+
+/// With `claimed`, they hold their eUICCs until that is durable.
+async fn end_taken(shared: &Shared, items: Vec<Item>, begun: Begun, claimed: bool) {
+    for part in items.chunks(PAGE) {
+        let profiles = until_read(shared, || read_profiles_of_some(shared, part)).await;
+        for (item, profile) in part.iter().zip(profiles) {
+            end(shared, item.clone(), profile.as_ref(), begun, claimed);
+        }
+    }
+}
+
+/// The recorded profiles of items; nothing where one is about none.
+async fn read_profiles_of_some(shared: &Shared, items: &[Item]) -> Result<Vec<Option<Profile>>> {
+    let keys = items.iter().filter_map(Item::profile).map(|target| target.profile).collect();
+    let mut read = shared.store.profiles(keys).await?.into_iter();
+    Ok(items.iter().map(|item| item.profile().and_then(|_| read.next().flatten())).collect())
+}
+
+/// Ends a subrequest that this process has not begun. Where one before it may have, its profile is in doubt
+/// from now on.
+pub(crate) fn end(shared: &Shared, item: Item, profile: Option<&Profile>, begun: Begun, claimed: bool) {
+    let told = told(&item, profile, Err(Fault::Cancelled));
+    let doubtful = begun == Begun::Perhaps && shared.may_have_begun_before(item.position());
+    let doubt = item.profile().filter(|_| doubtful && profile.is_some());
+    let changes = doubt.map(|target| Change::InDoubt { profile: target.profile }).into_iter().collect();
+    shared.lane(item.lane()).begin_recording();
+    let ended = Ended { told, changes, call: None, at: shared.now(), claimed };
+    shared.send(item, ended);
+}

@@ -1,0 +1,122 @@
+//! What needs no carrier: faults that were known at acceptance, a device's own part, pages of an answer, and
+//! what the server asks of itself.
+
+use crate::order::Item;
+use crate::perform::{changed, told};
+use crate::{Chain, Shared, answers, cancel};
+use cancel::Begun;
+use reveille_domain::{
+    Action, Condition, Fault, Left, LeftAs, Profile, ProfileState, Subject, device_outcome, device_state,
+    enabled_instead,
+};
+use reveille_store::{Change, DeviceKey, ProfileKey, ProfileTarget, Result, Target};
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::warn;
+
+/// How long a subrequest is put off when the store could not be read.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
+
+/// Performs claimed subrequests, one after the other: none of them waits for anything but the store.
+pub(crate) async fn perform(shared: &Arc<Shared>, items: Vec<Item>) {
+    for item in items {
+        if let Err((item, error)) = perform_one(shared, item).await {
+            warn!(error = %Chain(&error), "Cannot read what is to be told; trying again");
+            shared.order().delay(item, shared.now().plus(LOOK_AGAIN_AFTER));
+        }
+    }
+}
+
+type Failed = (Item, reveille_store::StoreError);
+
+async fn perform_one(shared: &Arc<Shared>, item: Item) -> std::result::Result<(), Failed> {
+    let request = Arc::clone(&item.waiting.request);
+    let cancelled = request.cancelled || shared.order().is_cancelled(request.sequence);
+    if cancelled && !item.concludes() {
+        cancel::end(shared, item, None, Begun::Never, true);
+        return Ok(());
+    }
+    let ended = match &item.waiting.target {
+        Err(fault) => Ok((told(&item, None, Err(fault.clone())), Vec::new())),
+        Ok(Target::Device(device)) => conclude(shared, &item, *device).await,
+        Ok(Target::Page(page)) => {
+            let document = answers::document(shared, &item, page).await;
+            document.map(|text| (told(&item, None, Ok(Left::Document(text))), Vec::new()))
+        }
+        Ok(Target::Profile(target)) => by_itself(shared, &item, *target).await,
+    };
+    match ended {
+        Ok((told, changes)) => {
+            let is_page = item.waiting.subject == Subject::Page;
+            shared.end(item, told, changes);
+            if is_page {
+                shared.flushed().await; // a page is large: one at a time is in memory
+            }
+            Ok(())
+        }
+        Err(error) => Err((item, error)),
+    }
+}
+
+type Outcome = (reveille_domain::Told, Vec<Change>);
+
+/// How a device action ended for the device as a whole: its profiles have all ended.
+async fn conclude(shared: &Shared, item: &Item, device: DeviceKey) -> Result<Outcome> {
+    let parts = shared.store.parts(item.position()).await?;
+    let on_device = shared.store.on_devices(vec![device]).await?.into_iter().flatten();
+    let profiles: Vec<Profile> = on_device.map(|(_, profile)| profile).collect();
+    let outcome = device_outcome(item.waiting.request.action, &parts);
+    let result = outcome.map(|()| Left::Device(device_state(&profiles)));
+    let mut told = told(item, profiles.first(), result);
+    told.msisdn = None;
+    Ok((told, Vec::new()))
+}
+
+/// What the server asked of itself: to tell that a suspension will end, to record what a network did.
+async fn by_itself(shared: &Shared, item: &Item, target: ProfileTarget) -> Result<Outcome> {
+    let on_device = shared.store.on_devices(vec![target.device]).await?.into_iter().flatten();
+    let profiles: Vec<(ProfileKey, Profile)> = on_device.collect();
+    let Some(at) = profiles.iter().position(|(key, _)| *key == target.profile) else {
+        return Ok((told(item, None, Err(Fault::DeviceNotFound)), Vec::new()));
+    };
+    let (key, profile) = &profiles[at];
+    let last = shared.store.history(&profile.iccid, 1).await?.pop();
+    if item.waiting.request.action == Action::ResumeNotice {
+        return Ok(notice(shared, item, *key, profile));
+    }
+    // Something that was under way ended after the report was taken up: the report is out of date.
+    let outdated = last.is_some_and(|last| last.at > item.waiting.request.accepted_at);
+    let to = if outdated { profile.condition() } else { reported(item, profile) };
+    let left = LeftAs { state: to.state, status: to.status, role: profile.role };
+    if to == profile.condition() {
+        return Ok((told(item, Some(profile), Ok(Left::Profile(left))), Vec::new()));
+    }
+    let mut changes = vec![Change::To { profile: *key, from: profile.condition(), to, plan: None }];
+    if to.status.is_enabled() {
+        let others: Vec<_> = profiles.iter().filter(|(other, _)| other != key).cloned().collect();
+        let alone: Vec<Profile> = others.iter().map(|(_, other)| other.clone()).collect();
+        changes.extend(changed(&others, enabled_instead(&alone, None)));
+    }
+    Ok((told(item, Some(profile), Ok(Left::Profile(left))), changes))
+}
+
+fn reported(item: &Item, profile: &Profile) -> Condition {
+    let mut to = profile.condition();
+    if let Some(reported) = item.waiting.request.terms.reported {
+        to.state = reported.state.unwrap_or(to.state);
+        to.status = reported.status.unwrap_or(to.status);
+    }
+    to
+}
+
+/// Tells when the suspension will end, unless it has.
+fn notice(shared: &Shared, item: &Item, key: ProfileKey, profile: &Profile) -> Outcome {
+    let resumes_at = item.waiting.request.terms.resumes_at;
+    let suspended = matches!(profile.state, ProfileState::Suspended(_));
+    let result = match resumes_at.filter(|_| suspended && shared.config.suspension_max.is_some()) {
+        Some(at) => Ok(Left::Document(reveille_wire::documents::resume_notice(at).into())),
+        None => Err(Fault::DeviceStateInvalid),
+    };
+    let noticed = result.is_ok().then_some(Change::Noticed { profile: key });
+    (told(item, Some(profile), result), noticed.into_iter().collect())
+}

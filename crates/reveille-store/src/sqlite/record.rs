@@ -1,0 +1,279 @@
+//! Recording outcomes, warnings and calls: what a subrequest came to, in one transaction.
+
+use super::codes;
+use super::requests::count_waiting;
+use crate::{Change, Outlet, Recorded, Recording, RequestHead, UnsettledCall, Warning};
+use reveille_domain::{Eid, Fault, Imei, Left, Msisdn, ProfileState, Told};
+use rusqlite::{CachedStatement, Connection, named_params, params};
+use std::collections::HashMap;
+
+/// What a batch of outcomes adds to a request's counts.
+#[derive(Default)]
+struct Counts {
+    succeeded: u32,
+    failed: u32,
+    faults: HashMap<&'static str, u32>,
+    last_at: i64,
+}
+
+pub(super) fn record(db: &Connection, recordings: &[Recording]) -> rusqlite::Result<Vec<Recorded>> {
+    let mut writes = RecordWrites::prepare(db)?;
+    let mut counts: HashMap<i64, (&RequestHead, Counts)> = HashMap::new();
+    let mut recorded = Vec::with_capacity(recordings.len());
+    for recording in recordings {
+        if !writes.end(recording)? {
+            recorded.push(Recorded::Before);
+            continue;
+        }
+        if recording.changes.is_empty() {
+            writes.note_unchanged(recording)?;
+        }
+        for change in &recording.changes {
+            writes.change_profile(recording, change)?;
+        }
+        writes.insert_callback(recording)?;
+        let (_, count) = counts
+            .entry(recording.request.sequence)
+            .or_insert_with(|| (&recording.request, Counts::default()));
+        count.add(recording);
+        recorded.push(Recorded::Now);
+    }
+    for (sequence, (head, counts)) in &counts {
+        count(db, *sequence, head, counts)?;
+    }
+    Ok(recorded)
+}
+
+impl Counts {
+    fn add(&mut self, recording: &Recording) {
+        self.last_at = self.last_at.max(recording.at.0);
+        match &recording.told.result {
+            Ok(_) => self.succeeded += 1,
+            Err(fault) => {
+                self.failed += 1;
+                *self.faults.entry(fault.name()).or_default() += 1;
+            }
+        }
+    }
+}
+
+/// What is written of each outcome.
+struct RecordWrites<'a> {
+    db: &'a Connection,
+    end: CachedStatement<'a>,
+    profile: CachedStatement<'a>,
+    history: CachedStatement<'a>,
+    callback: CachedStatement<'a>,
+}
+
+impl<'a> RecordWrites<'a> {
+    fn prepare(db: &'a Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            db,
+            end: db.prepare_cached(
+                "UPDATE subrequest SET outcome = ?, fault = ?, fault_detail = ?, ended_at = ?, calls = ?,
+                     called_at = ?, reply = ?
+                 WHERE sequence = ? AND number = ? AND ended_at IS NULL",
+            )?,
+            profile: db.prepare_cached(
+                "UPDATE profile SET state = :state, status = :status, fallback = :fallback, in_doubt = 0,
+                     service_plan = coalesce(:plan, service_plan),
+                     suspended_at = CASE WHEN :begins THEN :at WHEN :suspended THEN suspended_at END,
+                     noticed_at = CASE WHEN :suspended AND NOT :begins THEN noticed_at END
+                 WHERE number = :profile",
+            )?,
+            history: db.prepare_cached(
+                "INSERT INTO history (profile, sequence, number, account, at, from_state, to_state, in_doubt,
+                                      from_status, to_status, from_fallback, to_fallback, from_plan, to_plan)
+                 VALUES (:profile, :sequence, :number, :account, :at, :from, :to, 0, :from_status, :to_status,
+                         :from_fallback, :to_fallback, :from_plan, :to_plan)",
+            )?,
+            callback: db.prepare_cached(
+                "INSERT INTO callback (sequence, number, warned_at, account, service, eid, imei, msisdn, left_state,
+                                       left_status, left_role, next_attempt_at)
+                 VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )?,
+        })
+    }
+
+    /// Whether the subrequest ended with this.
+    fn end(&mut self, recording: &Recording) -> rusqlite::Result<bool> {
+        let fault = recording.told.result.as_ref().err();
+        let call = recording.call;
+        let ended = self.end.execute(params![
+            if fault.is_none() { "succeeded" } else { "failed" },
+            fault.map(Fault::name),
+            fault.and_then(Fault::detail),
+            recording.at.0,
+            call.map_or(0, |call| call.ordinal),
+            call.map(|call| call.began_at.0),
+            call.map(|call| call.reply),
+            recording.request.sequence,
+            recording.number,
+        ])?;
+        Ok(ended == 1)
+    }
+
+    fn change_profile(&mut self, recording: &Recording, change: &Change) -> rusqlite::Result<()> {
+        let (RequestHead { sequence, account, .. }, number) = (recording.request.as_ref(), recording.number);
+        let (account, at) = (account.as_str(), recording.at.0);
+        match change {
+            Change::To { profile, from, to, plan } => {
+                let is_suspended = |state| matches!(state, ProfileState::Suspended(_));
+                let (suspended, before) = (is_suspended(to.state), is_suspended(from.state));
+                self.profile.execute(named_params! {
+                    ":state": codes::state(to.state), ":status": codes::status(to.status), ":fallback": to.fallback,
+                    ":plan": plan.as_ref().map(|plan| &plan.to), ":begins": suspended && !before, ":at": at,
+                    ":suspended": suspended, ":profile": profile.0,
+                })?;
+                let moved = from.status != to.status;
+                let turned = from.fallback != to.fallback;
+                self.history.execute(named_params! {
+                    ":profile": profile.0, ":sequence": sequence, ":number": number, ":account": account, ":at": at,
+                    ":from": codes::state(from.state), ":to": codes::state(to.state),
+                    ":from_status": moved.then(|| codes::status(from.status)),
+                    ":to_status": moved.then(|| codes::status(to.status)),
+                    ":from_fallback": turned.then_some(from.fallback), ":to_fallback": turned.then_some(to.fallback),
+                    ":from_plan": plan.as_ref().and_then(|plan| plan.from.as_ref()),
+                    ":to_plan": plan.as_ref().map(|plan| &plan.to),
+                })?;
+            }
+            Change::InDoubt { profile } => {
+                self.db
+                    .prepare_cached("UPDATE profile SET in_doubt = 1 WHERE number = ?")?
+                    .execute([profile.0])?;
+                self.db
+                    .prepare_cached(
+                        "INSERT INTO history (profile, sequence, number, account, at, from_state, to_state, in_doubt)
+                         SELECT number, ?, ?, ?, ?, state, state, 1 FROM profile WHERE number = ?",
+                    )?
+                    .execute(params![sequence, number, account, at, profile.0])?;
+            }
+            Change::Noticed { profile } => {
+                self.db
+                    .prepare_cached("UPDATE profile SET noticed_at = ? WHERE number = ?")?
+                    .execute([at, profile.0])?;
+                self.note_unchanged(recording)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An outcome that changed nothing: the profile's rows lead to it all the same.
+    fn note_unchanged(&mut self, recording: &Recording) -> rusqlite::Result<()> {
+        let mut note = self.db.prepare_cached(
+            "INSERT INTO history (profile, sequence, number, account, at, from_state, to_state, in_doubt, changed)
+             SELECT p.number, s.sequence, s.number, s.account, ?, p.state, p.state, 0, 0
+             FROM subrequest AS s JOIN profile AS p ON p.number = s.profile
+             WHERE s.sequence = ? AND s.number = ?",
+        )?;
+        note.execute(params![recording.at.0, recording.request.sequence, recording.number])?;
+        Ok(())
+    }
+
+    fn insert_callback(&mut self, recording: &Recording) -> rusqlite::Result<()> {
+        let told = &recording.told;
+        let (state, profile) = match &told.result {
+            Ok(Left::Profile(left)) => (Some(left.state), Some((left.status, left.role))),
+            Ok(Left::Device(state)) => (Some(*state), None),
+            Ok(Left::Document(_) | Left::Waiting) | Err(_) => (None, None),
+        };
+        self.callback.execute(params![
+            recording.request.sequence,
+            recording.number,
+            recording.request.account.as_str(),
+            codes::service(recording.request.action.service()),
+            told.eid.as_ref().map(Eid::as_str),
+            told.imei.as_ref().map(Imei::as_str),
+            told.msisdn.as_ref().map(Msisdn::as_str),
+            state.map(codes::state),
+            profile.map(|(status, _)| codes::status(status)),
+            profile.map(|(_, role)| codes::role(role)),
+            recording.at.0,
+        ])?;
+        match &told.result {
+            Ok(Left::Document(body)) => self.insert_document(recording, body),
+            _ => Ok(()),
+        }
+    }
+
+    fn insert_document(&mut self, recording: &Recording, body: &str) -> rusqlite::Result<()> {
+        let RequestHead { sequence, account, .. } = recording.request.as_ref();
+        self.db
+            .prepare_cached(
+                "INSERT INTO callback_document (sequence, number, account, body) VALUES (?, ?, ?, ?)",
+            )?
+            .execute(params![sequence, recording.number, account.as_str(), body])?;
+        Ok(())
+    }
+}
+
+fn count(db: &Connection, sequence: i64, head: &RequestHead, counts: &Counts) -> rusqlite::Result<()> {
+    let mut update = db.prepare_cached(
+        "UPDATE request SET succeeded = succeeded + :succeeded, failed = failed + :failed,
+             ended_at = CASE WHEN succeeded + failed + :succeeded + :failed = subrequests THEN :at END
+         WHERE sequence = :sequence",
+    )?;
+    update.execute(named_params! {
+        ":succeeded": counts.succeeded, ":failed": counts.failed, ":at": counts.last_at, ":sequence": sequence,
+    })?;
+    let mut fault = db.prepare_cached(
+        "INSERT INTO request_fault (sequence, fault, subrequests) VALUES (?, ?, ?)
+         ON CONFLICT (sequence, fault) DO UPDATE SET subrequests = subrequests + excluded.subrequests",
+    )?;
+    for (name, subrequests) in &counts.faults {
+        fault.execute(params![sequence, name, subrequests])?;
+    }
+    let ended = i64::from(counts.succeeded + counts.failed);
+    count_waiting(db, head.account.as_str(), -ended)?;
+    count_untold(db, ended)
+}
+
+pub(super) fn count_untold(db: &Connection, more: i64) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE backlog SET untold = untold + ?")?.execute([more])?;
+    Ok(())
+}
+
+/// Which warnings were written: those of subrequests without outcome that were not warned of before.
+pub(super) fn warn(db: &Connection, warnings: &[Warning]) -> rusqlite::Result<Vec<bool>> {
+    let mut insert = db.prepare_cached(
+        "INSERT INTO callback (sequence, number, warned_at, account, service, eid, imei, msisdn, next_attempt_at)
+         SELECT s.sequence, s.number, :at, s.account, :service, :eid, :imei, :msisdn, :at FROM subrequest AS s
+         WHERE s.sequence = :sequence AND s.number = :number AND s.ended_at IS NULL
+           AND NOT EXISTS (SELECT 1 FROM callback AS c
+                           WHERE c.sequence = s.sequence AND c.number = s.number AND c.warned_at > 0)",
+    )?;
+    let mut written = Vec::with_capacity(warnings.len());
+    for warning in warnings {
+        let Told { eid, imei, msisdn, .. } = &warning.told;
+        let rows = insert.execute(named_params! {
+            ":at": warning.at.0.max(1), ":service": codes::service(Outlet::of(&warning.request).service),
+            ":eid": eid.as_ref().map(Eid::as_str), ":imei": imei.as_ref().map(Imei::as_str),
+            ":msisdn": msisdn.as_ref().map(Msisdn::as_str), ":sequence": warning.request.sequence,
+            ":number": warning.number,
+        })?;
+        written.push(rows == 1);
+    }
+    count_untold(db, written.iter().map(|written| i64::from(*written)).sum())?;
+    Ok(written)
+}
+
+pub(super) fn note_calls(db: &Connection, calls: &[UnsettledCall]) -> rusqlite::Result<()> {
+    let mut insert = db.prepare_cached(
+        "INSERT OR IGNORE INTO carrier_call (sequence, number, ordinal, account, began_at, ended_at, reply)
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    for call in calls {
+        let UnsettledCall { position, account, ordinal, began_at, ended_at, reply } = call;
+        insert.execute(params![
+            position.sequence,
+            position.number,
+            ordinal,
+            account.as_str(),
+            began_at.0,
+            ended_at.0,
+            reply
+        ])?;
+    }
+    Ok(())
+}
