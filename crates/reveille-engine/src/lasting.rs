@@ -12,8 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
 
-/// How often suspensions are looked through.
-const EVERY: Duration = Duration::from_secs(3_600);
+/// How often suspensions are looked through at least and at most: a day's share of the longest one, so that
+/// none is first seen after it is due.
+const EVERY_AT_LEAST: Duration = Duration::from_secs(60);
+const EVERY_AT_MOST: Duration = Duration::from_secs(24 * 3_600);
+
+/// How long after a failure they are looked through again.
+const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// How long before its end a suspension is told of. Source: contract §7.
 const NOTICE: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -21,49 +26,68 @@ const NOTICE: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// How many suspensions are read at a time.
 const PAGE: usize = 500;
 
-/// Looks through suspensions each hour, until the engine stops.
+/// Looks through suspensions, and again when one of them is due, until the engine stops.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let Some(longest) = shared.config.suspension_max else { return };
+    let every = (longest / 24).clamp(EVERY_AT_LEAST, EVERY_AT_MOST);
     loop {
         let now = shared.now();
-        if let Err(error) = look_through(&shared, now, longest).await {
-            warn!(error = %Chain(&error), "Cannot look through suspensions; trying again in an hour");
-        }
-        shared.clock.sleep_until(now.plus(EVERY)).await;
+        let busy = shared.busy();
+        let next = match look_through(&shared, now, longest).await {
+            Ok(next) => next.map_or(now.plus(every), |due| due.min(now.plus(every))),
+            Err(error) => {
+                warn!(error = %Chain(&error), "Cannot look through suspensions; trying again in a minute");
+                now.plus(AGAIN_AFTER)
+            }
+        };
+        drop(busy);
+        shared.clock.sleep_until(next).await;
     }
 }
 
-async fn look_through(shared: &Arc<Shared>, now: Timestamp, longest: Duration) -> Result<()> {
-    let noticed_after = longest.saturating_sub(NOTICE);
+/// When the next one is due that is not yet.
+async fn look_through(shared: &Arc<Shared>, now: Timestamp, longest: Duration) -> Result<Option<Timestamp>> {
+    let mut next: Option<Timestamp> = None;
     let mut after = None;
     loop {
-        let page = shared.store.suspended(now.minus(noticed_after).plus(ONE_MORE), after, PAGE).await?;
+        let page = shared.store.suspended(Timestamp(i64::MAX), after, PAGE).await?;
         for suspension in &page {
-            look_at(shared, now, longest, suspension).await;
+            let due = Due::of(suspension, longest);
+            if due.at > now {
+                next = Some(next.map_or(due.at, |earliest| earliest.min(due.at)));
+            } else {
+                act(shared, suspension, due).await;
+            }
         }
         match page.last().filter(|_| page.len() == PAGE) {
             Some(last) => after = Some(last.iccid.clone()),
-            None => return Ok(()),
+            None => return Ok(next),
         }
     }
 }
 
-/// The store is asked for what is older than a time; this makes that time count, too.
-const ONE_MORE: Duration = Duration::from_millis(1);
+/// What a suspension needs next, and when.
+struct Due {
+    at: Timestamp,
+    action: Action,
+    terms: Terms,
+}
 
-async fn look_at(shared: &Arc<Shared>, now: Timestamp, longest: Duration, suspension: &Suspension) {
-    let resumes_at = suspension.since.plus(longest);
-    let asked = if now >= resumes_at {
-        shared.ask_itself(suspension, Action::ProfileResume, Terms::default()).await
-    } else if !suspension.noticed {
+impl Due {
+    fn of(suspension: &Suspension, longest: Duration) -> Self {
+        let resumes_at = suspension.since.plus(longest);
+        if suspension.noticed {
+            return Self { at: resumes_at, action: Action::ProfileResume, terms: Terms::default() };
+        }
         let terms = Terms { resumes_at: Some(resumes_at), ..Terms::default() };
-        shared.ask_itself(suspension, Action::ResumeNotice, terms).await
-    } else {
-        return;
-    };
-    match asked {
+        Self { at: resumes_at.minus(NOTICE.min(longest)), action: Action::ResumeNotice, terms }
+    }
+}
+
+async fn act(shared: &Arc<Shared>, suspension: &Suspension, due: Due) {
+    match shared.ask_itself(suspension, due.action, due.terms).await {
         Ok(request) => info!(request.id = %request, "A suspension lasts long: made request {request}"),
-        Err(refusal) => warn!(?refusal, "Cannot act on a long suspension; trying again in an hour"),
+        Err(refusal) => warn!(?refusal, "Cannot act on a long suspension; trying again"),
     }
 }
 

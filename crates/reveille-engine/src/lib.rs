@@ -40,6 +40,7 @@ use reveille_callbacks::{Guard, Tls};
 use reveille_domain::{Clock, Network, RequestId, Schedule, Timestamp};
 use reveille_store::{AcceptLimits, Lane, Mark, ReplayScope, RequestView, Result, Store, StoreError};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -112,6 +113,8 @@ pub(crate) struct Shared {
     outbox: Outbox,
     marks: mpsc::UnboundedSender<Mark>,
     progress: Progress,
+    /// How much is done in the background that neither order nor outbox knows of.
+    busy: Arc<AtomicUsize>,
     /// What was accepted up to here may have been begun by a process before this one.
     last_sequence_before: i64,
     stopping: watch::Sender<bool>,
@@ -134,6 +137,7 @@ impl Engine {
             outbox,
             marks,
             progress: Progress::default(),
+            busy: Arc::default(),
             last_sequence_before,
             stopping: watch::Sender::new(false),
             store: parts.store,
@@ -267,7 +271,8 @@ impl Engine {
                 || order.is_reading(*lane)
                 || (claims && control.may_claim(now, waits))
         };
-        self.shared.lanes.iter().any(performs) || self.shared.outbox.is_moving(now)
+        let busy = self.shared.busy.load(Ordering::Acquire) > 0;
+        busy || self.shared.lanes.iter().any(performs) || self.shared.outbox.is_moving(now)
     }
 
     /// Stops taking up new work, waits for what is under way as long as the configuration says, and ends.
@@ -311,7 +316,22 @@ impl std::fmt::Display for Chain<'_> {
     }
 }
 
+/// Something that is done in the background, until this is dropped.
+pub(crate) struct Busy(Arc<AtomicUsize>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl Shared {
+    /// Counts as moving until the answer is dropped, which must not wait for the clock.
+    pub(crate) fn busy(&self) -> Busy {
+        self.busy.fetch_add(1, Ordering::AcqRel);
+        Busy(Arc::clone(&self.busy))
+    }
+
     async fn replay(&self, scope: ReplayScope) -> Result<usize> {
         let mut scope = scope;
         let mut callbacks = 0;

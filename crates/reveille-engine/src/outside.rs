@@ -18,7 +18,10 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 pub(crate) async fn run(shared: Arc<Shared>, network: Network, setup: CarrierSetup) {
     loop {
         let report = setup.carrier.report().await;
-        while let Err(refusal) = take_up(&shared, network, &report).await {
+        loop {
+            let busy = shared.busy();
+            let Err(refusal) = take_up(&shared, network, &report).await else { break };
+            drop(busy);
             warn!(?refusal, "Cannot take up a change that a network reports; trying again");
             shared.clock.sleep(AGAIN_AFTER).await;
         }

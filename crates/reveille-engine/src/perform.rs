@@ -199,7 +199,7 @@ fn give_up(shared: &Arc<Shared>, lane: Lane) {
     if items.is_empty() {
         return;
     }
-    let shared = Arc::clone(shared);
+    let (shared, busy) = (Arc::clone(shared), shared.busy());
     tokio::spawn(async move {
         let batch = until_read(&shared, || Batch::read(&shared, &items)).await;
         for (item, profile) in items.into_iter().zip(&batch.profiles) {
@@ -215,6 +215,7 @@ fn give_up(shared: &Arc<Shared>, lane: Lane) {
                 }
             }
         }
+        drop(busy);
     });
 }
 

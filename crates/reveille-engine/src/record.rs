@@ -1,7 +1,7 @@
 //! Outcomes in batches to the store; what is durable frees its eUICC and is told.
 
 use crate::order::Item;
-use crate::{Chain, Shared};
+use crate::{Busy, Chain, Shared};
 use reveille_domain::{Left, Timestamp, Told};
 use reveille_store::{
     Callback, Change, Lane, Outlet, Recorded, Recording, SettlingCall, UnsettledCall, Warning,
@@ -35,8 +35,8 @@ pub(crate) enum ToRecord {
         recording: Box<Recording>,
         claimed: bool,
     },
-    Warning(Box<Warning>),
-    Call(UnsettledCall),
+    Warning(Box<Warning>, Busy),
+    Call(UnsettledCall, Busy),
     /// Answered when everything sent before it has been recorded.
     Flush(oneshot::Sender<()>),
 }
@@ -51,11 +51,11 @@ impl Shared {
     }
 
     pub(crate) fn send_warning(&self, warning: Warning) {
-        let _ = self.to_record.send(ToRecord::Warning(Box::new(warning)));
+        let _ = self.to_record.send(ToRecord::Warning(Box::new(warning), self.busy()));
     }
 
     pub(crate) fn send_call(&self, call: UnsettledCall) {
-        let _ = self.to_record.send(ToRecord::Call(call));
+        let _ = self.to_record.send(ToRecord::Call(call, self.busy()));
     }
 
     /// Ends when everything that was sent to be recorded before has been.
@@ -83,6 +83,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut to_record: mpsc::UnboundedRecei
             release(&shared, &batch.items);
             tell(&shared, batch.recordings, &recorded);
         }
+        drop(batch.busy);
         for waiting in batch.flushed {
             let _ = waiting.send(()); // who waited may have gone
         }
@@ -96,6 +97,7 @@ struct Batch {
     recordings: Vec<Recording>,
     warnings: Vec<Warning>,
     calls: Vec<UnsettledCall>,
+    busy: Vec<Busy>,
     flushed: Vec<oneshot::Sender<()>>,
 }
 
@@ -108,8 +110,14 @@ impl Batch {
                     batch.items.push((*item, claimed));
                     batch.recordings.push(*recording);
                 }
-                ToRecord::Warning(warning) => batch.warnings.push(*warning),
-                ToRecord::Call(call) => batch.calls.push(call),
+                ToRecord::Warning(warning, busy) => {
+                    batch.warnings.push(*warning);
+                    batch.busy.push(busy);
+                }
+                ToRecord::Call(call, busy) => {
+                    batch.calls.push(call);
+                    batch.busy.push(busy);
+                }
                 ToRecord::Flush(waiting) => batch.flushed.push(waiting),
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 /// How often the store is looked through.
-const EVERY: Duration = Duration::from_secs(3_600);
+const EVERY: Duration = Duration::from_secs(6 * 3_600);
 
 /// How many rows are removed in one transaction: a few milliseconds of the writer's time.
 const BATCH: usize = 500;
@@ -18,14 +18,16 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How long idempotency keys and ended sessions are remembered. Source: contract §12 Q19, Q33.
 const KEEP_KEYS: Duration = Duration::from_secs(24 * 3_600);
 
-/// Removes what is old, each hour, until the engine stops.
+/// Removes what is old, every six hours, until the engine stops.
 pub(crate) async fn run(shared: Arc<Shared>) {
     loop {
         let now = shared.now();
         match forget(&shared, now).await {
             Ok(0) => {}
             Ok(rows) => info!(rows, "Removed {rows} rows that were older than configured"),
-            Err(error) => warn!(error = %Chain(&error), "Cannot remove what is old; trying again in an hour"),
+            Err(error) => {
+                warn!(error = %Chain(&error), "Cannot remove what is old; trying again in six hours");
+            }
         }
         shared.clock.sleep_until(now.plus(EVERY)).await;
     }
@@ -36,7 +38,9 @@ async fn forget(shared: &Shared, now: Timestamp) -> reveille_store::Result<usize
     let keys_before = now.minus(KEEP_KEYS);
     let mut rows = 0;
     loop {
+        let busy = shared.busy();
         let gone = shared.store.forget(requests_before, keys_before, BATCH).await?;
+        drop(busy);
         if gone == 0 {
             return Ok(rows);
         }

@@ -146,6 +146,10 @@ impl Requests for Sqlite {
         keys_before: Timestamp,
         limit: usize,
     ) -> Result<usize> {
+        let is_old = move |db: &Connection| is_anything_old(db, requests_before, keys_before);
+        if !self.readers.read("see whether anything is old", is_old).await? {
+            return Ok(0); // the writer is left alone
+        }
         let forget = move |db: &Connection| forget(db, requests_before, keys_before, limit);
         self.writer.write("forget what is old", limit, Urgency::InCompany, forget).await
     }
@@ -538,6 +542,19 @@ fn read_subrequest(row: &Row<'_>) -> rusqlite::Result<SubrequestView> {
 fn backlog(db: &Connection) -> rusqlite::Result<Backlog> {
     let mut select = db.prepare_cached("SELECT waiting, untold FROM backlog")?;
     select.query_row([], |row| Ok(Backlog { waiting: row.get(0)?, untold: row.get(1)? }))
+}
+
+fn is_anything_old(
+    db: &Connection,
+    requests_before: Timestamp,
+    keys_before: Timestamp,
+) -> rusqlite::Result<bool> {
+    let mut select = db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM request WHERE told_at < ?1)
+             OR EXISTS (SELECT 1 FROM idempotency_key WHERE accepted_at < ?2)
+             OR EXISTS (SELECT 1 FROM session WHERE last_used_at < ?2)",
+    )?;
+    select.query_row(params![requests_before.0, keys_before.0], |row| row.get(0))
 }
 
 fn forget(

@@ -32,6 +32,9 @@ network = "verizon-us"
 [[account.service_plan]]
 name = "Global IoT 5MB"
 network = "global"
+[[account.service_plan]]
+name = "Global IoT 50MB"
+network = "global"
 [[account]]
 name = "0000123456-00002"
 [[client]]
@@ -140,8 +143,12 @@ impl App {
 
     /// Registers a listener of an account as `apply` does.
     pub(crate) async fn register(&self, account: &str, listener: &Listener) {
+        self.register_for("DeviceProfileService", account, listener).await;
+    }
+
+    /// The same for another callback service.
+    pub(crate) async fn register_for(&self, service: &str, account: &str, listener: &Listener) {
         let url = listener.url();
-        let service = "DeviceProfileService";
         let text = format!(
             "[[account]]\nname = {account:?}\n[[account.listener]]\nservice = {service:?}\nurl = {url:?}\n"
         );
@@ -205,6 +212,18 @@ impl App {
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let answer = self.post(RESUME, body).await;
         answer["requestId"].as_str().expect("an accepted request has an id").to_owned()
+    }
+
+    /// Asks for an action on profiles, or on devices by their EIDs, with more members in the body; its id.
+    pub(crate) async fn act(&self, action: &str, targets: &str, more: Value) -> String {
+        let answer = self.post(&action_path(action), action_body(targets, more)).await;
+        answer["requestId"].as_str().expect("an accepted request has an id").to_owned()
+    }
+
+    /// What the callbacks of a request said, in the order of their arrival.
+    pub(crate) fn told_of(&self, request: &str) -> Vec<Value> {
+        let bodies = self.listener.bodies();
+        bodies.into_iter().filter(|body| body["requestId"] == request).collect()
     }
 
     pub(crate) async fn request(&self, request: &str) -> Value {
@@ -308,6 +327,21 @@ impl App {
         let hanging: usize = self.listeners.lock().unwrap().iter().map(Listener::hanging).sum();
         !self.engine().is_moving() && self.engine().attempts_under_way() == hanging
     }
+}
+
+/// The path of an action.
+pub(crate) fn action_path(action: &str) -> String {
+    format!("/api/m2m/v1/devices/profile/actions/{action}")
+}
+
+/// The body that asks for an action on those: EIDs have 32 digits.
+pub(crate) fn action_body(targets: &str, more: Value) -> Value {
+    let kind = |id: &str| if id.len() == 32 { "eid" } else { "iccid" };
+    let device = |id: &str| json!({"deviceIds": [{"kind": kind(id), "id": id}]});
+    let devices: Vec<Value> = targets.split_whitespace().map(device).collect();
+    let mut body = json!({"devices": devices, "accountName": ACCOUNT});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
 }
 
 pub(crate) const RESUME: &str = "/api/m2m/v1/devices/profile/actions/profile_resume";

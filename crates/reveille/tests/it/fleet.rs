@@ -1,9 +1,12 @@
 //! Fleets as tests write them: a profile a line, `ICCID network state`, and what else matters as `key=value`.
 
-/// `89148000000000000019 verizon-us suspended euicc=7 account=… imei=… msisdn=…` as a fleet file. Where
-/// `euicc=` is left out, the last digits of the ICCID say which it is.
+/// `89148000000000000019 verizon-us suspended euicc=7 account=… imei=… msisdn=… role=… status=… by=… plan=…` as a
+/// fleet file. Where `euicc=` is left out, the last digits of the ICCID say which it is. An underscore in a plan
+/// stands for a blank.
 pub(crate) fn csv(fleet: &str) -> String {
-    let mut csv = "account,eid,imei,iccid,msisdn,network,state\n".to_owned();
+    let mut csv =
+        "account,eid,imei,iccid,msisdn,network,role,state,suspended_by,profile_status,service_plan\n"
+            .to_owned();
     let lines = fleet.lines().map(str::trim).filter(|line| !line.is_empty());
     for line in lines {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -15,11 +18,16 @@ pub(crate) fn csv(fleet: &str) -> String {
             "suspended" => "SUSPEND",
             "active" => "ACTIVE",
             "deactive" => "DEACTIVE",
+            "pre_active" => "PRE_ACTIVE",
             other => panic!("no state of a test's fleet: {other}"),
         };
         let account = given("account").unwrap_or(crate::app::ACCOUNT);
         let (imei, msisdn) = (given("imei").unwrap_or(""), given("msisdn").unwrap_or(""));
-        csv.push_str(&format!("{account},{},{imei},{iccid},{msisdn},{network},{state}\n", eid(euicc)));
+        let [role, by, status, plan] = ["role", "by", "status", "plan"].map(|key| given(key).unwrap_or(""));
+        let (eid, plan) = (eid(euicc), plan.replace('_', " "));
+        csv.push_str(&format!(
+            "{account},{eid},{imei},{iccid},{msisdn},{network},{role},{state},{by},{status},{plan}\n"
+        ));
     }
     csv
 }

@@ -3,16 +3,21 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not know for tests")]
 
 mod accepting;
+mod actions;
 mod actions_page;
+mod answering;
 mod app;
 mod bounding;
 mod caller;
+mod cards;
 mod commands;
+mod devices;
 mod ending;
 mod entering;
 mod fleet;
 mod folder;
 mod isolating;
+mod lasting;
 mod listener;
 mod ordering;
 mod real_time;

@@ -1,0 +1,122 @@
+//! Suspensions that last, and changes that a network makes by itself.
+
+use crate::app::{ACCOUNT, App};
+use crate::fleet::{eid, iccid};
+use serde_json::{Value, json};
+
+const LONGEST: (&str, &str) = ("SUSPENSIONS_LONGEST", "90days");
+
+fn one() -> String {
+    format!("{} global active euicc=1\n", iccid(1))
+}
+
+async fn state(app: &App) -> Value {
+    app.profile(&iccid(1)).await["state"].clone()
+}
+
+#[tokio::test]
+async fn a_long_suspension_is_told_of_seven_days_before_and_then_ends_by_itself() {
+    let app = App::configured([LONGEST], &one()).await;
+    let tracking = app.another_listener().await;
+    app.register_for("ResumeTrackingNotification", ACCOUNT, &tracking).await;
+    app.act("profile_suspend", &iccid(1), json!({})).await;
+    app.settle_for("82days").await;
+    assert!(tracking.bodies().is_empty());
+    app.settle_for("2days").await;
+    let [notice] = &tracking.bodies()[..] else { panic!("one notice: {:?}", tracking.bodies()) };
+    let expected = json!({"resumeTrackingResponse": {
+        "resumesAt": "2026-04-01T00:00:00.000Z",
+        "comment": "Device will be auto resumed on - 4/1/2026 12:00:00 AM",
+    }});
+    assert_eq!(notice["deviceResponse"], expected);
+    assert_eq!(notice["deviceIds"][1], json!({"id": iccid(1), "kind": "Iccid"}));
+    assert_eq!(state(&app).await, "SUSPEND");
+    app.settle_for("7days").await;
+    assert_eq!(state(&app).await, "ACTIVE");
+    assert_eq!(tracking.bodies().len(), 1);
+    let resumed = app.listener.bodies().pop().unwrap();
+    assert_eq!(resumed["deviceResponse"]["deviceProfileResponse"]["state"], "ACTIVE");
+    let history = app.get(&format!("/api/reveille/v1/profiles/{}/history", iccid(1))).await;
+    assert_eq!(history["history"][1]["user"], "reveille");
+}
+
+#[tokio::test]
+async fn a_suspension_that_ended_and_began_again_counts_anew() {
+    let app = App::configured([LONGEST], &one()).await;
+    app.act("profile_suspend", &iccid(1), json!({})).await;
+    app.settle_for("60days").await;
+    app.resume(&iccid(1)).await;
+    app.act("profile_suspend", &iccid(1), json!({})).await;
+    app.settle_for("60days").await;
+    assert_eq!(state(&app).await, "SUSPEND");
+    app.settle_for("31days").await;
+    assert_eq!(state(&app).await, "ACTIVE");
+}
+
+#[tokio::test]
+async fn without_a_longest_suspension_nothing_starts_by_itself() {
+    let app = App::with_fleet(&one()).await;
+    app.act("profile_suspend", &iccid(1), json!({})).await;
+    app.settle_for("400days").await;
+    assert_eq!(state(&app).await, "SUSPEND");
+}
+
+#[tokio::test]
+async fn what_was_imported_as_suspended_is_left_alone() {
+    let app = App::configured([LONGEST], &format!("{} global suspended\n", iccid(1))).await;
+    app.settle_for("100days").await;
+    assert_eq!(state(&app).await, "SUSPEND");
+}
+
+#[tokio::test]
+async fn a_notice_outlasts_restarts_and_is_made_once() {
+    let mut app = App::configured([LONGEST], &one()).await;
+    let tracking = app.another_listener().await;
+    app.register_for("ResumeTrackingNotification", ACCOUNT, &tracking).await;
+    app.act("device_suspend", &eid(1), json!({})).await;
+    app.settle_for("84days").await;
+    for _ in 0..3 {
+        app.restart().await;
+        app.settle_for("3h").await;
+    }
+    assert_eq!(tracking.bodies().len(), 1);
+}
+
+#[tokio::test]
+async fn a_year_passes_with_an_archive_a_notice_and_a_resume() {
+    let app = App::configured([("SUSPENSIONS_LONGEST", "180days")], &one()).await;
+    app.listener.always_answers(503);
+    let request = app.act("profile_suspend", &iccid(1), json!({})).await;
+    app.settle_for("29days").await;
+    assert_eq!(app.request(&request).await["callbacks"]["archived"], 1);
+    app.listener.always_answers(200);
+    app.settle_for("2days").await;
+    let gone = app.call(hyper::Method::GET, &format!("/api/reveille/v1/requests/{request}"), None).await;
+    assert_eq!(gone.status, 404, "the archive is kept for 30 days");
+    app.settle_for("334days").await;
+    assert_eq!(state(&app).await, "ACTIVE");
+}
+
+#[tokio::test]
+async fn what_a_network_changes_by_itself_is_recorded_and_told() {
+    for (code, expected) in [("17", "SUSPEND"), ("18", "DEACTIVE")] {
+        let profile = format!("890000{code}000000000001");
+        let app = App::with_fleet(&format!("{profile} global suspended euicc=1\n")).await;
+        let outside = app.another_listener().await;
+        app.register_for("ExternalProvisioningChanges", ACCOUNT, &outside).await;
+        app.resume(&profile).await;
+        app.settle().await;
+        assert_eq!(app.profile(&profile).await["state"], "ACTIVE");
+        app.settle_for("2m").await;
+        assert_eq!(app.profile(&profile).await["state"], expected);
+        let [told] = &outside.bodies()[..] else { panic!("one message") };
+        assert_eq!(told["status"], "SUCCESS");
+        assert_eq!(told["deviceResponse"]["deviceProfileResponse"]["state"], expected);
+        assert_eq!(app.listener.bodies().len(), 1, "the other listener hears of the resume alone");
+        let history = app.get(&format!("/api/reveille/v1/profiles/{profile}/history")).await;
+        assert_eq!(
+            (&history["history"][1]["action"], &history["history"][1]["user"]),
+            (&json!("external_change"), &json!("reveille"))
+        );
+    }
+}
