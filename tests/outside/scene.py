@@ -36,14 +36,15 @@ class Scene:
         return [one.iccid for one in taken]
 
     def told(self, request_id, count, within=TOLD_WITHIN):
-        """The callbacks of a request by ICCID, when there are `count` of them or time is up."""
+        """The callbacks of a request by their last identifier, the ICCID of profiles, when there are `count` of them or
+        time is up."""
         deadline = time.monotonic() + within
         while True:
             told = {}
             for received in self.listener.received():
                 body = json.loads(received.body)
                 if body["requestId"] == request_id:
-                    told[body["deviceIds"][-1]["id"]] = body
+                    told[body.get("deviceIds", [{"id": None}])[-1]["id"]] = body
             if len(told) >= count or time.monotonic() > deadline:
                 return told
             time.sleep(0.05)

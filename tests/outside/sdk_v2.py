@@ -4,7 +4,9 @@
 Run it with the Python of a virtual environment that has the package; sdk.sh makes one.
 """
 
+import importlib
 import json
+import re
 import time
 import uuid
 
@@ -24,6 +26,7 @@ from verizon.verizon_client import VerizonClient
 
 from apimatic_core.exceptions.auth_validation_exception import AuthValidationException
 
+from family import consumer, family
 from report import Report
 from scene import scene
 from server import ACCOUNT, KEY, PASSWORD, SECRET, SERVICE, USER, arguments_of, run_proof
@@ -45,6 +48,13 @@ def body_of(iccids, account=ACCOUNT, plan=None):
     devices = [GIODeviceList(device_ids=[GIODeviceId(kind="iccid", id=iccid)]) for iccid in iccids]
     more = {"service_plan": plan} if plan else {}
     return GIOProfileRequest(devices=devices, account_name=account, **more)
+
+
+def called(client, namespace, method, model, body):
+    """One call of the SDK with a body of its own model."""
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", model).lower()
+    models = importlib.import_module(f"verizon.models.{name}")
+    return getattr(getattr(client, namespace), method)(getattr(models, model).from_dictionary(body))
 
 
 def raised(call):
@@ -72,6 +82,10 @@ def proof(report, arguments):
         client = client_of(port, session)
         listeners(report, client, at)
         resumes(report, client, at)
+        family(report, at, lambda *call: called(client, *call).body.request_id)
+        error = raised(lambda: called(client, "sim_actions", "setactivate_using_post", "ESIMProfileRequest", consumer()))
+        report.check("a consumer-eSIM body raises 400 and says so", getattr(error, "response_code", None) == 400
+                     and "consumer eSIM" in error.response.text, repr(error))
         refusals(report, client, at, session)
         report.equal("logout tells the session that it ended",
                      client.session_management.end_connectivity_management_session().body.session_token, session)

@@ -7,12 +7,14 @@ the package; sdk.sh makes one.
 """
 
 import json
+import re
 import time
 import uuid
 
 from verizon import VerizonClient
 from verizon.core import ApiError, ClientCredentials, OAuthToken, RawError
 
+from family import consumer, family
 from report import Report
 from scene import scene
 from server import ACCOUNT, KEY, PASSWORD, SECRET, SERVICE, USER, arguments_of, run_proof
@@ -39,6 +41,17 @@ def client_of(port, session=None, secret=SECRET, token_source=None):
 def body_of(iccids, account=ACCOUNT, plan=None):
     body = {"devices": [{"device_ids": [{"kind": "iccid", "id": iccid}]} for iccid in iccids], "account_name": account}
     return body | ({"service_plan": plan} if plan else {})
+
+
+def called(client, namespace, method, _model, body):
+    """One call of the SDK, whose own bodies have names with underscores."""
+    return getattr(getattr(client, namespace), method)(underscored(body))
+
+
+def underscored(value):
+    if isinstance(value, dict):
+        return {re.sub(r"(?=[A-Z])", "_", name).lower(): underscored(inner) for name, inner in value.items()}
+    return [underscored(inner) for inner in value] if isinstance(value, list) else value
 
 
 def raised(call):
@@ -72,6 +85,10 @@ def proof(report, arguments):
         client = client_of(port, session)
         listeners(report, client, at)
         resumes(report, client, at)
+        family(report, at, lambda *call: called(client, *call).request_id, zone="Z")
+        error = raised(lambda: called(client, "sim_actions", "setactivate_using_post", None, consumer()))
+        report.check("a consumer-eSIM body raises 400 and says so", error is not None and error.status_code == 400
+                     and "consumer eSIM" in repr(error.error), repr(error))
         refusals(report, client, at, session)
         report.equal("logout tells the session that it ended",
                      client.session_management.end_connectivity_management_session().session_token, session)
