@@ -242,7 +242,7 @@ async fn perform(shared: &Arc<Shared>, lane: Lane, items: Vec<Item>) {
         here::perform(shared, items).await;
         return control.end_calls(count);
     }
-    let batch = match Batch::read(shared, &items).await {
+    let mut batch = match Batch::read(shared, &items).await {
         Ok(batch) => batch,
         Err(error) => {
             warn!(error = %Chain(&error), "Cannot read what is to be performed; trying again");
@@ -253,8 +253,9 @@ async fn perform(shared: &Arc<Shared>, lane: Lane, items: Vec<Item>) {
     };
     let mut work = HashMap::with_capacity(count);
     let mut operations = Vec::with_capacity(count);
-    for (item, profile) in items.into_iter().zip(&batch.profiles) {
-        if let Some((operation, begun)) = begin(shared, &batch, item, profile.as_ref()) {
+    let profiles = std::mem::take(&mut batch.profiles);
+    for (item, profile) in items.into_iter().zip(profiles) {
+        if let Some((operation, begun)) = begin(shared, &batch, item, profile) {
             work.insert(operation.id, begun);
             operations.push(operation);
         }
@@ -317,10 +318,10 @@ async fn read_profiles(shared: &Shared, items: &[Item]) -> Result<Vec<Option<Pro
 }
 
 /// The operation that a subrequest needs; nothing where it has ended without one.
-fn begin(shared: &Shared, batch: &Batch, item: Item, profile: Option<&Profile>) -> Option<(Operation, Work)> {
+fn begin(shared: &Shared, batch: &Batch, item: Item, profile: Option<Profile>) -> Option<(Operation, Work)> {
     let request = Arc::clone(&item.waiting.request);
     if item.tries == 0 && (request.cancelled || shared.order().is_cancelled(request.sequence)) {
-        cancel::end(shared, item, profile, Begun::Perhaps, true);
+        cancel::end(shared, item, profile.as_ref(), Begun::Perhaps, true);
         return None;
     }
     let (Some(profile), Some(target)) = (profile, item.profile()) else {
@@ -329,15 +330,15 @@ fn begin(shared: &Shared, batch: &Batch, item: Item, profile: Option<&Profile>) 
         return None;
     };
     let others = batch.others(target.profile);
-    match decided(shared, batch, &item, profile, &others) {
+    match decided(shared, batch, &item, &profile, &others) {
         Err(fault) => {
-            let told = told(&item, Some(profile), Err(fault));
+            let told = told(&item, Some(&profile), Err(fault));
             shared.end(item, told, Vec::new());
             None
         }
         Ok(decision) => {
             let id = OperationId { request: request.id, number: item.waiting.number };
-            let operation = operation(id, &decision, profile, &others, request.service_plan.as_deref());
+            let operation = operation(id, &decision, &profile, &others, request.service_plan.as_deref());
             Some((operation, Work::new(item, profile, target.profile, decision, others, shared.now())))
         }
     }
@@ -397,7 +398,7 @@ fn operation(
 impl Work {
     fn new(
         mut item: Item,
-        profile: &Profile,
+        profile: Profile,
         key: ProfileKey,
         decision: Decision,
         others: Vec<(ProfileKey, Profile)>,
@@ -409,7 +410,7 @@ impl Work {
             .filter(|plan| profile.service_plan.as_ref() != Some(*plan))
             .map(|plan| PlanChange { from: profile.service_plan.clone(), to: plan.clone() });
         let call = SettlingCall { ordinal: item.tries.saturating_add(1), began_at: now, reply: "" };
-        Self { item, profile: profile.clone(), key, decision, plan, others, call }
+        Self { item, profile, key, decision, plan, others, call }
     }
 
     /// What is recorded when it is done.

@@ -4,6 +4,7 @@ use super::callbacks;
 use super::codes::{
     self, optional_at, optional_id, optional_status, read_at, read_fault, read_id, read_state, read_status,
 };
+use super::record::USUAL_REPLY;
 use crate::{
     CallView, DeviceKey, HistorySpan, HistoryView, PlanChange, ProfileKey, SubrequestState, TimelineEntry,
     TimelineRequest,
@@ -254,9 +255,8 @@ fn calls(db: &Connection, position: Position, settled: &Row<'_>) -> rusqlite::Re
     let unsettled = select.query_map(params![position.sequence, position.number], read)?;
     let mut calls = unsettled.collect::<rusqlite::Result<Vec<_>>>()?;
     let began_at = optional_at(settled, "called_at")?;
-    if let Some(((began_at, ended_at), reply)) =
-        began_at.zip(optional_at(settled, "ended_at")?).zip(settled.get("reply")?)
-    {
+    if let Some((began_at, ended_at)) = began_at.zip(optional_at(settled, "ended_at")?) {
+        let reply = settled.get::<_, Option<Box<str>>>("reply")?.unwrap_or_else(|| USUAL_REPLY.into());
         calls.push(CallView { ordinal: settled.get("calls")?, began_at, ended_at, reply });
     }
     Ok(calls)

@@ -2,10 +2,15 @@
 
 use super::codes;
 use super::requests::count_waiting;
-use crate::{Change, Outlet, Recorded, Recording, RequestHead, UnsettledCall, Warning};
-use reveille_domain::{Eid, Fault, Imei, Left, Msisdn, ProfileState, Told};
+use crate::{
+    Change, Outlet, PlanChange, ProfileKey, Recorded, Recording, RequestHead, UnsettledCall, Warning,
+};
+use reveille_domain::{Condition, Eid, Fault, Imei, Left, Msisdn, ProfileState, Told};
 use rusqlite::{CachedStatement, Connection, named_params, params};
 use std::collections::HashMap;
+
+/// What a call that settled its operation was replied where nothing else is written.
+pub(super) const USUAL_REPLY: &str = "done";
 
 /// What a batch of outcomes adds to a request's counts.
 #[derive(Default)]
@@ -76,17 +81,14 @@ impl<'a> RecordWrites<'a> {
                  WHERE sequence = ? AND number = ? AND ended_at IS NULL",
             )?,
             profile: db.prepare_cached(
-                "UPDATE profile SET state = :state, status = :status, fallback = :fallback, in_doubt = 0,
-                     service_plan = coalesce(:plan, service_plan),
-                     suspended_at = CASE WHEN :begins THEN :at WHEN :suspended THEN suspended_at END,
-                     noticed_at = CASE WHEN :suspended AND NOT :begins THEN noticed_at END
-                 WHERE number = :profile",
+                "UPDATE profile SET state = ?1, status = ?2, fallback = ?3, in_doubt = 0,
+                     suspended_at = CASE WHEN ?4 THEN ?5 WHEN ?6 THEN suspended_at END,
+                     noticed_at = CASE WHEN ?6 AND NOT ?4 THEN noticed_at END
+                 WHERE number = ?7",
             )?,
             history: db.prepare_cached(
-                "INSERT INTO history (profile, sequence, number, account, at, from_state, to_state, in_doubt,
-                                      from_status, to_status, from_fallback, to_fallback, from_plan, to_plan)
-                 VALUES (:profile, :sequence, :number, :account, :at, :from, :to, 0, :from_status, :to_status,
-                         :from_fallback, :to_fallback, :from_plan, :to_plan)",
+                "INSERT INTO history (profile, sequence, number, account, at, from_state, to_state, in_doubt)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
             )?,
             callback: db.prepare_cached(
                 "INSERT INTO callback (sequence, number, warned_at, account, service, eid, imei, msisdn, left_state,
@@ -107,7 +109,7 @@ impl<'a> RecordWrites<'a> {
             recording.at.0,
             call.map_or(0, |call| call.ordinal),
             call.map(|call| call.began_at.0),
-            call.map(|call| call.reply),
+            call.map(|call| call.reply).filter(|reply| *reply != USUAL_REPLY),
             recording.request.sequence,
             recording.number,
         ])?;
@@ -121,22 +123,15 @@ impl<'a> RecordWrites<'a> {
             Change::To { profile, from, to, plan } => {
                 let is_suspended = |state| matches!(state, ProfileState::Suspended(_));
                 let (suspended, before) = (is_suspended(to.state), is_suspended(from.state));
-                self.profile.execute(named_params! {
-                    ":state": codes::state(to.state), ":status": codes::status(to.status), ":fallback": to.fallback,
-                    ":plan": plan.as_ref().map(|plan| &plan.to), ":begins": suspended && !before, ":at": at,
-                    ":suspended": suspended, ":profile": profile.0,
-                })?;
-                let moved = from.status != to.status;
-                let turned = from.fallback != to.fallback;
-                self.history.execute(named_params! {
-                    ":profile": profile.0, ":sequence": sequence, ":number": number, ":account": account, ":at": at,
-                    ":from": codes::state(from.state), ":to": codes::state(to.state),
-                    ":from_status": moved.then(|| codes::status(from.status)),
-                    ":to_status": moved.then(|| codes::status(to.status)),
-                    ":from_fallback": turned.then_some(from.fallback), ":to_fallback": turned.then_some(to.fallback),
-                    ":from_plan": plan.as_ref().and_then(|plan| plan.from.as_ref()),
-                    ":to_plan": plan.as_ref().map(|plan| &plan.to),
-                })?;
+                let begins = suspended && !before;
+                let (state, status) = (codes::state(to.state), codes::status(to.status));
+                let now = params![state, status, to.fallback, begins, at, suspended, profile.0];
+                self.profile.execute(now)?;
+                let was = codes::state(from.state);
+                self.history.execute(params![profile.0, sequence, number, account, at, was, state])?;
+                if from.status != to.status || from.fallback != to.fallback || plan.is_some() {
+                    self.complete_history(recording, *profile, (*from, *to), plan.as_ref())?;
+                }
             }
             Change::InDoubt { profile } => {
                 self.db
@@ -156,6 +151,40 @@ impl<'a> RecordWrites<'a> {
                 self.note_unchanged(recording)?;
             }
         }
+        Ok(())
+    }
+
+    /// What changed besides the service state stands in the same row of history, where it did.
+    fn complete_history(
+        &mut self,
+        recording: &Recording,
+        profile: ProfileKey,
+        (from, to): (Condition, Condition),
+        plan: Option<&PlanChange>,
+    ) -> rusqlite::Result<()> {
+        if let Some(plan) = plan {
+            self.db
+                .prepare_cached("UPDATE profile SET service_plan = ? WHERE number = ?")?
+                .execute(params![plan.to, profile.0])?;
+        }
+        let moved = from.status != to.status;
+        let turned = from.fallback != to.fallback;
+        let mut complete = self.db.prepare_cached(
+            "UPDATE history SET from_status = ?, to_status = ?, from_fallback = ?, to_fallback = ?, from_plan = ?,
+                 to_plan = ?
+             WHERE profile = ? AND sequence = ? AND number = ?",
+        )?;
+        complete.execute(params![
+            moved.then(|| codes::status(from.status)),
+            moved.then(|| codes::status(to.status)),
+            turned.then_some(from.fallback),
+            turned.then_some(to.fallback),
+            plan.and_then(|plan| plan.from.as_ref()),
+            plan.map(|plan| &plan.to),
+            profile.0,
+            recording.request.sequence,
+            recording.number,
+        ])?;
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use reveille_domain::{
-    AccountName, Action, Fault, Network, Part, Position, Profile, RequestId, Subject, Timestamp,
+    AccountName, Action, Fault, Network, Part, Position, Profile, RequestId, Subject, Terms, Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use std::sync::Arc;
@@ -199,24 +199,44 @@ fn known_by(
 }
 
 fn insert_request(db: &Connection, request: &NewRequest) -> rusqlite::Result<i64> {
-    let terms = &request.terms;
     let mut insert = db.prepare_cached(
-        "INSERT INTO request (account, request_id, action, service_plan, user, accepted_at, subrequests,
-                              mdn_zip_code, smsr_oid, carrier_name, reason_code, etf_waiver, spares_fallback,
-                              reported_state, reported_status, resumes_at)
-         VALUES (:account, :id, :action, :plan, :user, :at, :subrequests, :zip, :smsr, :carrier, :reason, :waiver,
-                 :spares, :state, :status, :resumes_at)",
+        "INSERT INTO request (account, request_id, action, service_plan, user, accepted_at, subrequests)
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
     )?;
-    insert.insert(named_params! {
-        ":account": request.account.as_str(), ":id": request.id.to_string(), ":action": request.action.name(),
-        ":plan": request.service_plan, ":user": request.user, ":at": request.accepted_at.0,
-        ":subrequests": request.subrequests.len(), ":zip": terms.mdn_zip_code, ":smsr": terms.smsr_oid,
-        ":carrier": terms.carrier_name, ":reason": terms.reason_code, ":waiver": terms.etf_waiver,
-        ":spares": terms.spares_fallback,
-        ":state": terms.reported.and_then(|reported| reported.state).map(codes::state),
-        ":status": terms.reported.and_then(|reported| reported.status).map(codes::status),
-        ":resumes_at": terms.resumes_at.map(|at| at.0),
-    })
+    let sequence = insert.insert(params![
+        request.account.as_str(),
+        request.id.to_string(),
+        request.action.name(),
+        request.service_plan,
+        request.user,
+        request.accepted_at.0,
+        request.subrequests.len(),
+    ])?;
+    if request.terms != Terms::default() {
+        add_terms(db, sequence, &request.terms)?;
+    }
+    Ok(sequence)
+}
+
+fn add_terms(db: &Connection, sequence: i64, terms: &Terms) -> rusqlite::Result<()> {
+    let mut add = db.prepare_cached(
+        "UPDATE request SET mdn_zip_code = ?, smsr_oid = ?, carrier_name = ?, reason_code = ?, etf_waiver = ?,
+             spares_fallback = ?, reported_state = ?, reported_status = ?, resumes_at = ?
+         WHERE sequence = ?",
+    )?;
+    add.execute(params![
+        terms.mdn_zip_code,
+        terms.smsr_oid,
+        terms.carrier_name,
+        terms.reason_code,
+        terms.etf_waiver,
+        terms.spares_fallback,
+        terms.reported.and_then(|reported| reported.state).map(codes::state),
+        terms.reported.and_then(|reported| reported.status).map(codes::status),
+        terms.resumes_at.map(|at| at.0),
+        sequence,
+    ])?;
+    Ok(())
 }
 
 fn insert_subrequests(
