@@ -7,6 +7,8 @@
 //! [`each_part_of_store_conformance`]: crate::each_part_of_store_conformance
 
 mod accepting;
+mod answering;
+mod changing;
 mod delivering;
 mod directory;
 mod forgetting;
@@ -22,6 +24,8 @@ use async_trait::async_trait;
 use std::sync::Arc;
 
 pub use accepting::*;
+pub use answering::*;
+pub use changing::*;
 pub use delivering::*;
 pub use directory::*;
 pub use forgetting::*;
@@ -138,6 +142,23 @@ macro_rules! each_part_of_store_conformance {
             the_fleet_is_shown_page_by_page
             the_fleet_is_shown_by_network_and_state
             history_is_told_oldest_first
+            a_device_is_found_with_what_is_on_it
+            a_devices_own_part_knows_how_its_profiles_ended
+            one_outcome_may_change_several_profiles
+            history_says_how_a_profile_was_at_each_change
+            a_plan_is_changed_and_kept
+            a_suspension_is_known_while_it_lasts
+            changes_are_counted
+            the_terms_of_a_request_are_kept
+            profiles_are_found_by_what_is_known_of_them
+            a_timeline_has_everything_that_was_asked
+            pages_wait_as_they_were_planned
+            a_document_is_kept_and_read_by_itself
+            a_history_is_told_in_pages
+            a_subrequest_is_warned_of_once_while_it_waits
+            a_warning_counts_in_no_request
+            services_do_not_mix
+            calls_to_carriers_stand_in_the_timeline
             what_requests_write_outlasts_a_restart
             what_the_directory_writes_outlasts_a_restart
             many_at_once_lose_nothing

@@ -149,6 +149,11 @@ impl House {
         self.waiting_of(head.id, 0, ALL).await.expect("what waits of a request")
     }
 
+    /// Likewise, of one that was just accepted.
+    pub(super) async fn waits_of(&self, head: Arc<RequestHead>) -> Vec<Waiting> {
+        self.waits(&head).await
+    }
+
     /// A request that is there.
     pub(super) async fn view(&self, id: RequestId) -> RequestView {
         self.request(id).await.expect("read").expect("a request of that id")

@@ -6,3 +6,4 @@ mod conforms;
 mod folder;
 mod plans;
 mod sqlite;
+mod upgrades;
