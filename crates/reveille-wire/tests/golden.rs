@@ -2,7 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
-use reveille_domain::{Already, Fault, Left, LeftAs, ProfileState, ProfileStatus, Role, Subject, Told};
+use reveille_domain::{
+    Action, Already, Condition, Fault, Left, LeftAs, Network, Profile, ProfileState, ProfileStatus,
+    RequestId, Role, Subject, SuspendedBy, Targets, Terms, Timestamp, Told,
+};
+use reveille_wire::documents::{self, HistoryItem, ListedProfile};
+use reveille_wire::profile_action::ProfileActionBody;
 use reveille_wire::{CallbackBody, Credentials};
 
 fn told(result: Result<Left, Fault>) -> Told {
@@ -65,4 +70,149 @@ fn all_sends_of_one_callback_are_the_same_bytes_but_for_their_count() {
     let third = String::from_utf8(CallbackBody::new(request, &told, None, 3, 4).to_bytes()).unwrap();
     assert_eq!(first.replace("\"callbackCount\":1", "\"callbackCount\":3"), third);
     assert!(third.contains("UnifiedWebService.REQUEST_FAILED.Verizon IoT 5MB.NotFound"));
+}
+
+#[test]
+fn a_device_as_a_whole_has_its_own_identifiers_and_its_state_alone() {
+    let told = |result| Told {
+        subject: Subject::Device("89049032000001000000000000000001".parse().unwrap()),
+        eid: Some("89049032000001000000000000000001".parse().unwrap()),
+        imei: Some("350000000000001".parse().unwrap()),
+        msisdn: None,
+        result,
+    };
+    let request = "d1f08526-5443-4054-9a29-4456490ea9f8".parse().unwrap();
+    let suspended = ProfileState::Suspended(SuspendedBy::Device);
+    let success = told(Ok(Left::Device(suspended)));
+    same(&CallbackBody::new(request, &success, None, 1, 4), include_str!("golden/device.json"));
+    let failure = told(Err(Fault::Already(Already::Suspended)));
+    same(&CallbackBody::new(request, &failure, None, 1, 4), include_str!("golden/device-fault.json"));
+}
+
+#[test]
+fn a_warning_says_that_the_outcome_follows() {
+    let request = "d1f08526-5443-4054-9a29-4456490ea9f8".parse().unwrap();
+    let told = told(Ok(Left::Waiting));
+    same(&CallbackBody::new(request, &told, None, 1, 4), include_str!("golden/warning.json"));
+}
+
+fn profile() -> Profile {
+    Profile {
+        iccid: "89148000000800139708".parse().unwrap(),
+        eid: "89049032000001000000000000000001".parse().unwrap(),
+        imei: Some("350000000000001".parse().unwrap()),
+        msisdn: None,
+        imsi: None,
+        network: Network::Global,
+        role: Role::Local,
+        state: ProfileState::Active,
+        status: ProfileStatus::Enable,
+        fallback: false,
+        service_plan: Some("Global IoT 5MB".into()),
+        in_doubt: false,
+    }
+}
+
+fn document(subject: Subject, text: String) -> Told {
+    let eid = match subject {
+        Subject::Page => None,
+        _ => Some("89049032000001000000000000000001".parse().unwrap()),
+    };
+    Told { subject, eid, imei: None, msisdn: None, result: Ok(Left::Document(text.into())) }
+}
+
+#[test]
+fn answers_come_in_numbered_pages() {
+    let request: RequestId = "d1f08526-5443-4054-9a29-4456490ea9f8".parse().unwrap();
+    let (account, profile) = ("0000123456-00001".parse().unwrap(), profile());
+    let listed = ListedProfile { account: &account, profile: &profile };
+    let change = HistoryItem {
+        at: Timestamp(1_769_860_800_123),
+        request: Some((request, Action::Enable)),
+        from: Condition { status: ProfileStatus::Disable, ..profile.condition() },
+        to: profile.condition(),
+        service_plan: None,
+        in_doubt: false,
+    };
+    for (text, golden) in [
+        (documents::device_list(2, 3, &[listed]), include_str!("golden/list.json")),
+        (documents::device_list(1, 1, &[]), include_str!("golden/list-empty.json")),
+        (documents::device_history(1, 1, Some(&profile), &[change]), include_str!("golden/history.json")),
+    ] {
+        let told = document(Subject::Page, text);
+        same(&CallbackBody::new(request, &told, None, 1, 4), golden);
+    }
+}
+
+#[test]
+fn a_notice_says_when_the_suspension_ends() {
+    let request = "d1f08526-5443-4054-9a29-4456490ea9f8".parse().unwrap();
+    let subject = Subject::Profile("89148000000800139708".parse().unwrap());
+    let told = document(subject, documents::resume_notice(Timestamp(1_489_536_000_000)));
+    same(&CallbackBody::new(request, &told, None, 1, 4), include_str!("golden/notice.json"));
+}
+
+/// What is read of a request body that an SDK sends.
+fn read(action: Action, body: &str) -> (Vec<String>, Option<String>, Terms) {
+    let body = ProfileActionBody::decode(body.as_bytes()).unwrap();
+    let named = match action.targets() {
+        Targets::Devices => {
+            body.devices(action).unwrap().iter().map(|device| device.eid.as_str().to_owned()).collect()
+        }
+        _ => body.targets(action).unwrap().iter().map(|target| target.iccid.as_str().to_owned()).collect(),
+    };
+    assert_eq!(body.account().unwrap().as_str(), "0000123456-00001");
+    (named, body.service_plan(action).unwrap().map(Into::into), body.terms(action).unwrap())
+}
+
+#[test]
+fn every_form_of_request_that_sdks_send_is_read() {
+    let iccid = || vec!["89148000000800139708".to_owned()];
+    let eid = || vec!["89049032000001000000000000000001".to_owned()];
+    let smsr_oid = Some("1.3.6.1.4.1.31746.1.500.200.101.5".into());
+    let none = Terms::default;
+    for (action, body, expected) in [
+        (
+            Action::ProfileSuspend,
+            include_str!("golden/request/gio-profile.json"),
+            (iccid(), Some("service plan name".into()), none()),
+        ),
+        (
+            Action::Activate,
+            include_str!("golden/request/gio-activate.json"),
+            (
+                iccid(),
+                Some("service plan name".into()),
+                Terms { mdn_zip_code: Some("98801".into()), ..none() },
+            ),
+        ),
+        (Action::DeviceSuspend, include_str!("golden/request/gio-device.json"), (eid(), None, none())),
+        (
+            Action::Deactivate,
+            include_str!("golden/request/gio-deactivate.json"),
+            (iccid(), None, Terms { etf_waiver: true, reason_code: Some("FF".into()), ..none() }),
+        ),
+        (
+            Action::Deactivate,
+            include_str!("golden/request/euicc-deactivate.json"),
+            (
+                iccid(),
+                None,
+                Terms {
+                    carrier_name: Some("Verizon Wireless".into()),
+                    reason_code: Some("FF".into()),
+                    spares_fallback: true,
+                    ..none()
+                },
+            ),
+        ),
+        (Action::SetFallback, include_str!("golden/request/fall-back.json"), (iccid(), None, none())),
+        (
+            Action::DownloadEnable,
+            include_str!("golden/request/euicc-local.json"),
+            (iccid(), None, Terms { smsr_oid, ..none() }),
+        ),
+    ] {
+        assert_eq!(read(action, body), expected, "{body}");
+    }
 }
