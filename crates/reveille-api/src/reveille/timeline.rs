@@ -129,7 +129,7 @@ fn what_changed(change: &HistoryView) -> String {
         _ => {}
     }
     if let Some(plan) = &change.plan {
-        parts.push(format!("service plan {:?} to {:?}", plan.from.as_deref().unwrap_or_default(), plan.to));
+        parts.push(format!("service plan {} to {}", plan.from.as_deref().unwrap_or("none"), plan.to));
     }
     if change.in_doubt {
         parts.push("in doubt".into());
