@@ -11,8 +11,15 @@ const AHEAD_MAX: usize = 10_000;
 
 pub(super) struct Reports {
     clock: Arc<dyn Clock>,
-    ahead: Mutex<BTreeMap<(Timestamp, u64), Report>>,
+    ahead: Mutex<Ahead>,
     changed: Notify,
+}
+
+/// Reports by their time, numbered so that none takes another's place.
+#[derive(Default)]
+struct Ahead {
+    reports: BTreeMap<(Timestamp, u64), Report>,
+    added: u64,
 }
 
 impl Reports {
@@ -22,9 +29,10 @@ impl Reports {
 
     pub(super) fn add(&self, at: Timestamp, report: Report) {
         let mut ahead = self.lock();
-        if ahead.len() < AHEAD_MAX {
-            let last = ahead.keys().map(|(_, number)| *number).max().unwrap_or(0);
-            ahead.insert((at, last + 1), report);
+        if ahead.reports.len() < AHEAD_MAX {
+            ahead.added += 1;
+            let place = (at, ahead.added);
+            ahead.reports.insert(place, report);
         }
         drop(ahead);
         self.changed.notify_one();
@@ -35,7 +43,7 @@ impl Reports {
         loop {
             let changed = self.changed.notified();
             let now = self.clock.now();
-            let at = match self.lock().first_entry() {
+            let at = match self.lock().reports.first_entry() {
                 Some(entry) if entry.key().0 <= now => return entry.remove(),
                 Some(entry) => Some(entry.key().0),
                 None => None,
@@ -50,7 +58,7 @@ impl Reports {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Timestamp, u64), Report>> {
+    fn lock(&self) -> MutexGuard<'_, Ahead> {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -184,11 +184,15 @@ fn random_profile(dice: &mut Dice, euicc: usize, number: usize, role: Role) -> P
     }
 }
 
-/// One random request: what it asks for, and what the model expects of each subrequest.
-fn random_request(
-    dice: &mut Dice,
-    model: &mut Model,
-) -> Option<(Action, String, Option<&'static str>, Vec<Result<(), Fault>>)> {
+/// One random request, and what the model expects of each of its subrequests.
+struct Asked {
+    action: Action,
+    targets: String,
+    plan: Option<&'static str>,
+    expected: Vec<Result<(), Fault>>,
+}
+
+fn random_request(dice: &mut Dice, model: &mut Model) -> Option<Asked> {
     let asked = Action::ALL[..15].to_vec();
     let action = dice.one_of(&asked);
     let plan = match action {
@@ -221,7 +225,7 @@ fn random_request(
         targets.push(fleet::iccid(9_999));
         expected.push(Err(Fault::DeviceNotFound));
     }
-    (!targets.is_empty()).then(|| (action, targets.join(" "), plan, expected))
+    (!targets.is_empty()).then(|| Asked { action, targets: targets.join(" "), plan, expected })
 }
 
 /// Each profile of a device, then the device itself: §6.4, and §12 Q9, Q10, Q30.
@@ -276,17 +280,15 @@ async fn walk(seed: u64, requests: usize) {
     while sent < requests {
         let mut batch = Vec::new();
         for _ in 0..=dice.roll(4) {
-            let Some((action, targets, plan, expected)) = random_request(&mut dice, &mut model) else {
-                continue;
-            };
-            let more = plan.map_or(json!({}), |plan| json!({"servicePlan": plan}));
-            let answer = app.post(&action_path(action.name()), action_body(&targets, more)).await;
-            batch.push((action, targets, answer["requestId"].as_str().unwrap().to_owned(), expected));
+            let Some(asked) = random_request(&mut dice, &mut model) else { continue };
+            let more = asked.plan.map_or(json!({}), |plan| json!({"servicePlan": plan}));
+            let answer = app.post(&action_path(asked.action.name()), action_body(&asked.targets, more)).await;
+            batch.push((asked, answer["requestId"].as_str().unwrap().to_owned()));
             model.never();
         }
         app.settle().await;
         sent += batch.len();
-        for (action, targets, request, expected) in batch {
+        for (Asked { action, targets, expected, .. }, request) in batch {
             succeeded += expected.iter().filter(|outcome| outcome.is_ok()).count();
             assert_eq!(outcomes(&app, &request).await, expected, "{} {targets}, seed {seed}", action.name());
         }
