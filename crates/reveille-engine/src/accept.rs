@@ -107,14 +107,17 @@ impl Shared {
         Ok(named.into_iter().zip(found).flat_map(|(named, found)| device(named, found)).collect())
     }
 
-    /// Writes the request and hands it to the order. A refill may find it in the store in between, so what
-    /// ends of it is noted from before the commit: it must not be performed again.
+    /// Writes the request and hands it to the order as the store confirms it, so that of two requests the
+    /// order sees the earlier first. A refill may find it in the store in between, so what ends of it is
+    /// noted from before the commit: it must not be performed again.
     async fn keep(self: Arc<Self>, request: NewRequest) -> Result<RequestId, Refusal> {
         self.order().watch(request.id);
-        let kept = match self.store.accept(request.clone(), self.config.limits).await {
+        let (shared, durable) = (Arc::clone(&self), request.clone());
+        let admit = Box::new(move |sequence| shared.admit(sequence, durable));
+        let kept = match self.store.accept_then(request.clone(), self.config.limits, admit).await {
             Err(StoreError::Unconfirmed) => return self.read_back(request).await,
             Err(error) => Err(refused(&error)),
-            Ok(Acceptance::Accepted { sequence }) => return Ok(self.admit(sequence, request)),
+            Ok(Acceptance::Accepted { .. }) => return Ok(request.id),
             Ok(Acceptance::Repeated { request }) => Ok(request),
             Ok(Acceptance::KeyReused) => {
                 Err(Refusal::IdempotencyKey { detail: "this key was used with another body; use a new one" })
@@ -150,7 +153,7 @@ impl Shared {
     }
 
     /// Hands an accepted request to the order, straight from memory.
-    fn admit(&self, sequence: i64, request: NewRequest) -> RequestId {
+    fn admit(&self, sequence: i64, request: NewRequest) {
         let head = Arc::new(RequestHead {
             sequence,
             id: request.id,
@@ -173,7 +176,6 @@ impl Shared {
         }
         drop(order);
         self.lanes.values().for_each(crate::lane::LaneControl::wake);
-        head.id
     }
 
     fn note_accepted(&self, head: &RequestHead, subrequests: usize) {

@@ -65,6 +65,7 @@ macro_rules! each_part_of_store_conformance {
             limits_refuse_without_a_trace
             ended_work_makes_room_within_the_limits
             calls_at_once_do_not_harm_one_another
+            order_numbers_are_told_in_their_order
             a_lane_waits_in_order
             a_request_waits_in_order_across_its_lanes
             lanes_are_those_in_which_anything_waits

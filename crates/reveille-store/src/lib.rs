@@ -5,11 +5,13 @@
 //! as digests or encrypted.
 
 mod callbacks;
+mod codes;
 pub mod conformance;
 mod directory;
 mod inventory;
 mod requests;
 pub mod sqlite;
+mod writer;
 
 pub use callbacks::{
     ArchiveReason, AttemptResult, AttemptView, Callback, CallbackFilter, CallbackKey, CallbackName,
@@ -24,8 +26,8 @@ pub use inventory::{
     OwnedProfile, ProfileFilter, ProfileKey, Suspension, TimelineEntry, TimelineRequest,
 };
 pub use requests::{
-    AcceptLimits, Acceptance, Backlog, Change, ChangeCounts, HistorySpan, ITSELF, IdempotencyKey, Lane,
-    NewRequest, NewSubrequest, Page, PageContent, PlanChange, ProfileTarget, Recorded, Recording,
+    AcceptLimits, Acceptance, Accepted, Backlog, Change, ChangeCounts, HistorySpan, ITSELF, IdempotencyKey,
+    Lane, NewRequest, NewSubrequest, Page, PageContent, PlanChange, ProfileTarget, Recorded, Recording,
     RequestFilter, RequestHead, RequestView, Requests, SettlingCall, SubrequestFilter, SubrequestState,
     SubrequestView, Target, UnsettledCall, Waiting, Warning, lane_of,
 };

@@ -18,7 +18,18 @@ pub trait Requests: Send + Sync + 'static {
     ///
     /// Calls that come at the same time share one sync of the disk. Where the idempotency key is known, or
     /// becomes known by a neighbour in the same sync, the answer is the first request's.
-    async fn accept(&self, request: NewRequest, limits: AcceptLimits) -> Result<Acceptance>;
+    async fn accept(&self, request: NewRequest, limits: AcceptLimits) -> Result<Acceptance> {
+        self.accept_then(request, limits, Box::new(|_| {})).await
+    }
+
+    /// The same; `accepted` is called with the order number once that is durable, before this ends. Of the
+    /// requests that one process accepts, it is called in the order of their numbers.
+    async fn accept_then(
+        &self,
+        request: NewRequest,
+        limits: AcceptLimits,
+        accepted: Accepted,
+    ) -> Result<Acceptance>;
 
     /// The lanes in which anything waits, for a start.
     async fn lanes(&self) -> Result<Vec<(AccountName, Lane)>>;
@@ -113,6 +124,9 @@ pub fn lane_of(action: Action, target: &std::result::Result<Target, Fault>) -> L
         (_, Ok(Target::Device(_) | Target::Page(_)) | Err(_)) => Lane::Here,
     }
 }
+
+/// What is to happen with a request's order number.
+pub type Accepted = Box<dyn FnOnce(i64) + Send>;
 
 /// A request to be accepted.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use super::Bench;
 use super::house::{ALL, House, LANES, UNLIMITED, USER, account, at, iccids, key, subject, subrequests_of};
 use crate::{AcceptLimits, Acceptance, IdempotencyKey, Lane, NewRequest, NewSubrequest, Store};
 use reveille_domain::{Fault, Network, Position, RequestId};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::task::JoinSet;
 
 /// What was accepted is shown with every part of it, in the order given.
@@ -181,6 +181,23 @@ pub async fn calls_at_once_do_not_harm_one_another(bench: &dyn Bench) {
     sequences.sort_unstable();
     sequences.dedup();
     assert_eq!(sequences.len(), EACH + 1, "each has an order number of its own");
+}
+
+/// Of requests that come at the same time, whoever accepts them hears of the earlier first.
+pub async fn order_numbers_are_told_in_their_order(bench: &dyn Bench) {
+    let house = House::with_fleet(bench, 1).await;
+    let told: Arc<Mutex<Vec<i64>>> = Arc::default();
+    let mut calls = JoinSet::new();
+    for _ in 0..100 {
+        let (store, told) = (house.shared(), Arc::clone(&told));
+        let request = house.request_for(1, [1]).await;
+        let note = Box::new(move |sequence| told.lock().expect("not poisoned").push(sequence));
+        calls.spawn(async move { store.accept_then(request, UNLIMITED, note).await.expect("accepted") });
+    }
+    let answered = calls.join_all().await.len();
+    let told = told.lock().expect("not poisoned");
+    assert_eq!(told.len(), answered, "each was told before it was answered");
+    assert!(told.is_sorted(), "{told:?}");
 }
 
 type Answered = (RequestId, Option<Acceptance>);

@@ -6,7 +6,7 @@ use super::codes::{
     read_fault, read_id, read_subject,
 };
 use super::record::count_untold;
-use super::writer::Urgency;
+use crate::writer::Urgency;
 use crate::{
     ArchiveReason, AttemptResult, AttemptView, Callback, CallbackFilter, CallbackKey, CallbackName,
     CallbackState, CallbackView, Callbacks, Mark, Outlet, ReplayScope, Replayed, Result, Tells,
@@ -41,7 +41,7 @@ impl Callbacks for Sqlite {
 
     async fn mark(&self, marks: Vec<Mark>) -> Result<()> {
         let rows = marks.len();
-        self.writer.write("mark callbacks", rows, Urgency::InCompany, move |db| mark(db, &marks)).await
+        self.write("mark callbacks", rows, Urgency::InCompany, move |db| mark(db, &marks)).await
     }
 
     async fn replay(&self, scope: ReplayScope, at: Timestamp, limit: usize) -> Result<Replayed> {
@@ -52,7 +52,7 @@ impl Callbacks for Sqlite {
         let found = self.readers.read("find callbacks to replay", search).await?;
         let next = found.last().map(|key| key.position).filter(|_| found.len() == limit);
         let replay = move |db: &Connection| replay(db, &found, at);
-        let callbacks = self.writer.write("replay callbacks", limit, Urgency::Now, replay).await?;
+        let callbacks = self.write("replay callbacks", limit, Urgency::Now, replay).await?;
         Ok(Replayed { callbacks, next })
     }
 

@@ -1,76 +1,19 @@
-//! How values are spelled in the tables, and read back from them.
+//! Values read back from the tables.
 
-use crate::{Lane, RequestHead};
+use crate::RequestHead;
+pub(super) use crate::codes::{HEAD, PROFILE, lane, role, service, state, status, subject};
+use crate::codes::{role_named, state_named, status_named, subject_named};
 use reveille_domain::{
-    AccountName, Action, Fault, Network, ProfileState, ProfileStatus, Reported, RequestId, Role, Service,
-    Subject, SuspendedBy, Terms, Timestamp,
+    AccountName, Action, Fault, Network, ProfileState, ProfileStatus, Reported, RequestId, Role, Subject,
+    Terms, Timestamp,
 };
 use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Error, Row, RowIndex};
 use std::str::FromStr;
 use std::sync::Arc;
 
-pub(super) fn state(state: ProfileState) -> &'static str {
-    match state {
-        ProfileState::PreActive => "pre_active",
-        ProfileState::Active => "active",
-        ProfileState::Suspended(SuspendedBy::Profile) => "suspended_by_profile",
-        ProfileState::Suspended(SuspendedBy::Device) => "suspended_by_device",
-        ProfileState::Deactive => "deactive",
-    }
-}
-
-pub(super) fn status(status: ProfileStatus) -> &'static str {
-    match status {
-        ProfileStatus::NotDownloaded => "not_downloaded",
-        ProfileStatus::DownloadDisable => "download_disable",
-        ProfileStatus::DownloadEnable => "download_enable",
-        ProfileStatus::Enable => "enable",
-        ProfileStatus::Disable => "disable",
-        ProfileStatus::Delete => "delete",
-        ProfileStatus::Unknown => "unknown",
-    }
-}
-
-pub(super) fn role(role: Role) -> &'static str {
-    match role {
-        Role::Lead => "lead",
-        Role::Local => "local",
-        Role::Default => "default",
-    }
-}
-
-pub(super) fn lane(lane: Lane) -> &'static str {
-    match lane {
-        Lane::Network(network) => network.name(),
-        Lane::Here => "none",
-    }
-}
-
-/// The service that callbacks are told to.
-pub(super) fn service(service: Service) -> u8 {
-    match service {
-        Service::DeviceProfile => 0,
-        Service::ResumeTracking => 1,
-        Service::ExternalChanges => 2,
-    }
-}
-
-/// What a subrequest is about: its kinds differ in their length.
-pub(super) fn subject(subject: &Subject) -> &str {
-    match subject {
-        Subject::Profile(iccid) => iccid.as_str(),
-        Subject::Device(eid) => eid.as_str(),
-        Subject::Page => "",
-    }
-}
-
 pub(super) fn read_subject(row: &Row<'_>) -> rusqlite::Result<Subject> {
-    read(row, "subject", |text| match text.len() {
-        0 => Some(Subject::Page),
-        32 => text.parse().ok().map(Subject::Device),
-        _ => text.parse().ok().map(Subject::Profile),
-    })
+    read(row, "subject", subject_named)
 }
 
 /// A column, by name or, where many rows are read, by position.
@@ -103,27 +46,27 @@ fn corrupt(column: impl Column, text: &str) -> Error {
 }
 
 pub(super) fn read_state(row: &Row<'_>, column: impl Column) -> rusqlite::Result<ProfileState> {
-    read(row, column, |text| ProfileState::ALL.into_iter().find(|known| state(*known) == text))
+    read(row, column, state_named)
 }
 
 pub(super) fn optional_state(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Option<ProfileState>> {
-    optional(row, column, |text| ProfileState::ALL.into_iter().find(|known| state(*known) == text))
+    optional(row, column, state_named)
 }
 
 pub(super) fn read_status(row: &Row<'_>, column: impl Column) -> rusqlite::Result<ProfileStatus> {
-    read(row, column, |text| ProfileStatus::ALL.into_iter().find(|known| status(*known) == text))
+    read(row, column, status_named)
 }
 
 pub(super) fn optional_status(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Option<ProfileStatus>> {
-    optional(row, column, |text| ProfileStatus::ALL.into_iter().find(|known| status(*known) == text))
+    optional(row, column, status_named)
 }
 
 pub(super) fn optional_role(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Option<Role>> {
-    optional(row, column, |text| Role::ALL.into_iter().find(|known| role(*known) == text))
+    optional(row, column, role_named)
 }
 
 pub(super) fn read_role(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Role> {
-    read(row, column, |text| Role::ALL.into_iter().find(|known| role(*known) == text))
+    read(row, column, role_named)
 }
 
 pub(super) fn read_network(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Network> {
@@ -150,9 +93,6 @@ pub(super) fn read_at(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Ti
 pub(super) fn optional_at(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp))
 }
-
-/// The columns that `read_head` reads, of a table `request AS r`.
-pub(super) const HEAD: &str = "r.sequence, r.request_id, r.account, r.action, r.service_plan, r.accepted_at, r.cancelled_at, r.mdn_zip_code, r.smsr_oid, r.carrier_name, r.reason_code, r.etf_waiver, r.spares_fallback, r.reported_state, r.reported_status, r.resumes_at";
 
 pub(super) fn read_action(row: &Row<'_>) -> rusqlite::Result<Action> {
     read(row, "action", Action::named)

@@ -2,7 +2,7 @@
 
 use super::Sqlite;
 use super::codes::{optional_at, read_at, read_id, read_network};
-use super::writer::Urgency;
+use crate::writer::Urgency;
 use crate::{
     Applied, Client, ClientDeclaration, Declaration, Directory, Listener, LoginFailure, Result, Session,
     User, UserDeclaration,
@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 #[async_trait]
 impl Directory for Sqlite {
     async fn apply(&self, declaration: Declaration, at: Timestamp) -> Result<Applied> {
-        self.writer.write("apply a declaration", 1, Urgency::Now, move |db| apply(db, &declaration, at)).await
+        self.write("apply a declaration", 1, Urgency::Now, move |db| apply(db, &declaration, at)).await
     }
 
     async fn client(&self, key: &str) -> Result<Option<Client>> {
@@ -34,14 +34,14 @@ impl Directory for Sqlite {
         not_before: Timestamp,
     ) -> Result<Option<Timestamp>> {
         let issue = move |db: &Connection| issue_token(db, client, at, not_before);
-        self.writer.write("issue a token", 1, Urgency::Now, issue).await
+        self.write("issue a token", 1, Urgency::Now, issue).await
     }
 
     async fn revoke_token(&self, client: u32) -> Result<()> {
         let revoke = move |db: &Connection| {
             db.execute("UPDATE client SET token_revoked = 1 WHERE number = ?", [client]).map(drop)
         };
-        self.writer.write("revoke a token", 1, Urgency::Now, revoke).await
+        self.write("revoke a token", 1, Urgency::Now, revoke).await
     }
 
     async fn user(&self, name: &str) -> Result<Option<User>> {
@@ -61,11 +61,11 @@ impl Directory for Sqlite {
     async fn login_failed(&self, user: &str, at: Timestamp, failures_max: u32) -> Result<LoginFailure> {
         let name = user.to_owned();
         let count = move |db: &Connection| login_failed(db, &name, at, failures_max);
-        self.writer.write("count a failed login", 1, Urgency::Now, count).await
+        self.write("count a failed login", 1, Urgency::Now, count).await
     }
 
     async fn open_session(&self, session: Session) -> Result<bool> {
-        self.writer.write("open a session", 1, Urgency::Now, move |db| open_session(db, &session)).await
+        self.write("open a session", 1, Urgency::Now, move |db| open_session(db, &session)).await
     }
 
     async fn session(&self, token_digest: [u8; 32]) -> Result<Option<Session>> {
@@ -74,7 +74,7 @@ impl Directory for Sqlite {
 
     async fn touch_sessions(&self, uses: Vec<([u8; 32], Timestamp)>) -> Result<()> {
         let rows = uses.len();
-        self.writer.write("note uses of sessions", rows, Urgency::InCompany, move |db| touch(db, &uses)).await
+        self.write("note uses of sessions", rows, Urgency::InCompany, move |db| touch(db, &uses)).await
     }
 
     async fn end_session(&self, token_digest: [u8; 32], at: Timestamp) -> Result<()> {
@@ -82,7 +82,7 @@ impl Directory for Sqlite {
             let end = "UPDATE session SET ended_at = ? WHERE token_digest = ? AND ended_at IS NULL";
             db.execute(end, params![at.0, token_digest]).map(drop)
         };
-        self.writer.write("end a session", 1, Urgency::Now, end).await
+        self.write("end a session", 1, Urgency::Now, end).await
     }
 
     async fn set_password(&self, user: &str, password_hash: String) -> Result<bool> {
@@ -91,7 +91,7 @@ impl Directory for Sqlite {
             db.execute("UPDATE user SET password_hash = ? WHERE name = ?", params![password_hash, name])
                 .map(|changed| changed == 1)
         };
-        self.writer.write("set a password", 1, Urgency::Now, set).await
+        self.write("set a password", 1, Urgency::Now, set).await
     }
 
     async fn unlock(&self, user: &str) -> Result<bool> {
@@ -101,13 +101,13 @@ impl Directory for Sqlite {
                 db.execute("UPDATE user SET failed_logins = 0, locked_at = NULL WHERE name = ?", [name])?;
             Ok(changed == 1)
         };
-        self.writer.write("unlock a user", 1, Urgency::Now, unlock).await
+        self.write("unlock a user", 1, Urgency::Now, unlock).await
     }
 
     async fn register(&self, account: &AccountName, listener: Listener) -> Result<()> {
         let account = account.clone();
         let register = move |db: &Connection| set_listener(db, &account, &listener).map(drop);
-        self.writer.write("register a listener", 1, Urgency::Now, register).await
+        self.write("register a listener", 1, Urgency::Now, register).await
     }
 
     async fn deregister(&self, account: &AccountName, service: &str) -> Result<bool> {
@@ -116,7 +116,7 @@ impl Directory for Sqlite {
             let delete = "DELETE FROM listener WHERE account = ? AND service = ?";
             Ok(db.execute(delete, params![account.as_str(), service])? == 1)
         };
-        self.writer.write("deregister a listener", 1, Urgency::Now, remove).await
+        self.write("deregister a listener", 1, Urgency::Now, remove).await
     }
 
     async fn listeners(&self, account: &AccountName) -> Result<Vec<Listener>> {
@@ -163,7 +163,7 @@ impl Directory for Sqlite {
             };
             changed.map(drop)
         };
-        self.writer.write("hold or release a carrier", 1, Urgency::Now, set).await
+        self.write("hold or release a carrier", 1, Urgency::Now, set).await
     }
 }
 

@@ -4,7 +4,7 @@ use super::callbacks;
 use super::codes::{
     self, optional_at, optional_id, optional_status, read_at, read_fault, read_id, read_state, read_status,
 };
-use super::record::USUAL_REPLY;
+use crate::codes::USUAL_REPLY;
 use crate::{
     CallView, DeviceKey, HistorySpan, HistoryView, PlanChange, ProfileKey, SubrequestState, TimelineEntry,
     TimelineRequest,

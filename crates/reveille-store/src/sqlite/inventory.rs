@@ -1,9 +1,9 @@
 //! The fleet: found, imported and shown.
 
-use super::codes::{self, optional_id, read_at, read_id, read_network};
-use super::requests::{PROFILE, read_profile};
-use super::writer::Urgency;
+use super::codes::{self, PROFILE, optional_id, read_at, read_id, read_network};
+use super::requests::read_profile;
 use super::{Sqlite, history};
+use crate::writer::Urgency;
 use crate::{
     DeviceKey, DeviceTarget, FleetProblem, FleetRow, HistorySpan, HistoryView, Identifier, Imported,
     Inventory, OwnedProfile, ProfileFilter, ProfileKey, ProfileTarget, Result, Suspension, TimelineEntry,
@@ -53,7 +53,7 @@ impl Inventory for Sqlite {
     }
 
     async fn import(&self, rows: Vec<FleetRow>) -> Result<Imported> {
-        self.writer.write("import a fleet", rows.len(), Urgency::InCompany, move |db| import(db, &rows)).await
+        self.write("import a fleet", rows.len(), Urgency::InCompany, move |db| import(db, &rows)).await
     }
 
     async fn fleet(&self, filter: ProfileFilter) -> Result<Vec<OwnedProfile>> {

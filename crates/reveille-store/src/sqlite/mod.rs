@@ -13,14 +13,13 @@ mod readers;
 mod record;
 mod requests;
 mod schema;
-mod writer;
 
+use crate::writer::{Database, Urgency, Writer};
 use crate::{Result, StoreError};
 use readers::Readers;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use writer::Writer;
 
 /// How long a statement waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,9 +52,13 @@ pub enum Synchronous {
 
 /// The store in one SQLite file.
 pub struct Sqlite {
-    writer: Writer,
+    writer: Writer<File>,
     readers: Readers,
+    config: SqliteConfig,
 }
+
+/// The file, as its writer opens it.
+struct File(SqliteConfig);
 
 impl Sqlite {
     /// Opens the file and brings its schema up to date.
@@ -67,12 +70,72 @@ impl Sqlite {
             connect(config, OpenFlags::default()).map_err(unavailable("open the database"))?;
         schema::migrate(&mut connection).map_err(unavailable("bring the schema up to date"))?;
         let readers = Readers::open(config)?;
-        Ok(Self { writer: Writer::start(config.clone(), connection), readers })
+        let writer = Writer::start(File(config.clone()), connection);
+        Ok(Self { writer, readers, config: config.clone() })
+    }
+
+    /// Refuses while the disk is nearly full: what is under way needs the room that is left.
+    fn check_room(&self) -> Result<()> {
+        match free_bytes(&self.config.path) {
+            Some(free_bytes) if free_bytes < self.config.disk_free_min => {
+                Err(StoreError::DiskNearlyFull { free_bytes })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        rows: usize,
+        urgency: Urgency,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.writer.write(what, rows, urgency, |db: &mut Connection| work(db)).await
     }
 
     /// Waits for what is being written, then closes the file.
     pub fn close(&self) {
         self.writer.stop();
+    }
+}
+
+impl Database for File {
+    type Connection = Connection;
+    type Error = rusqlite::Error;
+
+    fn open(&self) -> rusqlite::Result<Connection> {
+        let mut connection = connect(&self.0, OpenFlags::default())?;
+        schema::migrate(&mut connection)?;
+        Ok(connection)
+    }
+
+    fn begin(connection: &mut Connection) -> rusqlite::Result<()> {
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
+    }
+
+    fn commit(connection: &mut Connection) -> rusqlite::Result<()> {
+        connection.prepare_cached("COMMIT")?.execute([]).map(drop)
+    }
+
+    fn in_savepoint<T>(
+        connection: &mut Connection,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<rusqlite::Result<T>> {
+        connection.prepare_cached("SAVEPOINT job")?.execute([])?;
+        let result = work(connection);
+        if connection.is_autocommit() {
+            return Err(rusqlite::Error::ExecuteReturnedResults); // SQLite rolled the whole batch back
+        }
+        if result.is_err() {
+            connection.prepare_cached("ROLLBACK TO job")?.execute([])?;
+        }
+        connection.prepare_cached("RELEASE job")?.execute([])?;
+        Ok(result)
+    }
+
+    fn close(connection: Connection) {
+        let _ = connection.pragma_update(None, "wal_checkpoint", "TRUNCATE");
     }
 }
 

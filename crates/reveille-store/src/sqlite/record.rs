@@ -2,15 +2,13 @@
 
 use super::codes;
 use super::requests::count_waiting;
+use crate::codes::USUAL_REPLY;
 use crate::{
     Change, Outlet, PlanChange, ProfileKey, Recorded, Recording, RequestHead, UnsettledCall, Warning,
 };
 use reveille_domain::{Condition, Eid, Fault, Imei, Left, Msisdn, ProfileState, Told};
 use rusqlite::{CachedStatement, Connection, named_params, params};
 use std::collections::HashMap;
-
-/// What a call that settled its operation was replied where nothing else is written.
-pub(super) const USUAL_REPLY: &str = "done";
 
 /// What a batch of outcomes adds to a request's counts.
 #[derive(Default)]

@@ -2,16 +2,16 @@
 
 use super::Sqlite;
 use super::codes::{
-    self, HEAD, Heads, lane, optional_at, optional_id, read_fault, read_head, read_id, read_network,
+    self, HEAD, Heads, PROFILE, lane, optional_at, optional_id, read_fault, read_head, read_id, read_network,
     read_role, read_state, read_status, read_subject,
 };
-use super::writer::Urgency;
 use super::{pages, record};
+use crate::writer::Urgency;
 use crate::{
-    AcceptLimits, Acceptance, Backlog, ChangeCounts, DeviceKey, ITSELF, IdempotencyKey, Lane, NewRequest,
-    NewSubrequest, ProfileKey, ProfileTarget, Recorded, Recording, RequestFilter, RequestView, Requests,
-    Result, SubrequestFilter, SubrequestState, SubrequestView, Target, UnsettledCall, Waiting, Warning,
-    lane_of,
+    AcceptLimits, Acceptance, Accepted, Backlog, ChangeCounts, DeviceKey, ITSELF, IdempotencyKey, Lane,
+    NewRequest, NewSubrequest, ProfileKey, ProfileTarget, Recorded, Recording, RequestFilter, RequestView,
+    Requests, Result, SubrequestFilter, SubrequestState, SubrequestView, Target, UnsettledCall, Waiting,
+    Warning, lane_of,
 };
 use async_trait::async_trait;
 use reveille_domain::{
@@ -22,12 +22,21 @@ use std::sync::Arc;
 
 #[async_trait]
 impl Requests for Sqlite {
-    async fn accept(&self, request: NewRequest, limits: AcceptLimits) -> Result<Acceptance> {
-        self.writer.check_room()?;
+    async fn accept_then(
+        &self,
+        request: NewRequest,
+        limits: AcceptLimits,
+        accepted: Accepted,
+    ) -> Result<Acceptance> {
+        self.check_room()?;
         let rows = request.subrequests.len();
-        self.writer
-            .write("accept a request", rows, Urgency::Now, move |db| accept(db, &request, limits))
-            .await
+        let write = move |db: &mut Connection| accept(db, &request, limits);
+        let settled = |acceptance: &Acceptance| {
+            if let Acceptance::Accepted { sequence } = acceptance {
+                accepted(*sequence);
+            }
+        };
+        self.writer.write_then("accept a request", rows, Urgency::Now, write, settled).await
     }
 
     async fn lanes(&self) -> Result<Vec<(AccountName, Lane)>> {
@@ -84,27 +93,22 @@ impl Requests for Sqlite {
 
     async fn record(&self, recordings: Vec<Recording>) -> Result<Vec<Recorded>> {
         let rows = recordings.len();
-        self.writer
-            .write("record outcomes", rows, Urgency::InCompany, move |db| record::record(db, &recordings))
+        self.write("record outcomes", rows, Urgency::InCompany, move |db| record::record(db, &recordings))
             .await
     }
 
     async fn warn(&self, warnings: Vec<Warning>) -> Result<Vec<bool>> {
         let rows = warnings.len();
-        self.writer
-            .write("write warnings", rows, Urgency::InCompany, move |db| record::warn(db, &warnings))
-            .await
+        self.write("write warnings", rows, Urgency::InCompany, move |db| record::warn(db, &warnings)).await
     }
 
     async fn note_calls(&self, calls: Vec<UnsettledCall>) -> Result<()> {
         let rows = calls.len();
-        self.writer
-            .write("note calls", rows, Urgency::InCompany, move |db| record::note_calls(db, &calls))
-            .await
+        self.write("note calls", rows, Urgency::InCompany, move |db| record::note_calls(db, &calls)).await
     }
 
     async fn cancel(&self, request: RequestId, at: Timestamp) -> Result<Option<RequestView>> {
-        self.writer.write("cancel a request", 1, Urgency::Now, move |db| cancel(db, request, at)).await
+        self.write("cancel a request", 1, Urgency::Now, move |db| cancel(db, request, at)).await
     }
 
     async fn cancelled(&self) -> Result<Vec<RequestId>> {
@@ -151,7 +155,7 @@ impl Requests for Sqlite {
             return Ok(0); // the writer is left alone
         }
         let forget = move |db: &Connection| forget(db, requests_before, keys_before, limit);
-        self.writer.write("forget what is old", limit, Urgency::InCompany, forget).await
+        self.write("forget what is old", limit, Urgency::InCompany, forget).await
     }
 }
 
@@ -389,9 +393,6 @@ fn earliest_on(db: &Connection, device: DeviceKey) -> rusqlite::Result<Option<Po
     let position = |row: &Row<'_>| Ok(Position { sequence: row.get(0)?, number: row.get(1)? });
     select.query_row([device.0], position).optional()
 }
-
-/// The columns that `read_profile` reads, of tables `profile AS p JOIN device AS d`.
-pub(super) const PROFILE: &str = "p.iccid, d.eid, d.imei, p.msisdn, p.imsi, p.network, p.role, p.state, p.status, p.service_plan, p.in_doubt, p.fallback";
 
 fn profiles(db: &Connection, keys: &[ProfileKey]) -> rusqlite::Result<Vec<Option<Profile>>> {
     let mut select = db.prepare_cached(&format!(

@@ -5,7 +5,8 @@
 use crate::folder::Folder;
 use std::collections::BTreeMap;
 
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
+    include_str!("../../src/codes.rs"),
     include_str!("../../src/sqlite/codes.rs"),
     include_str!("../../src/sqlite/requests.rs"),
     include_str!("../../src/sqlite/callbacks.rs"),
