@@ -2,9 +2,9 @@
 """Runs a Reveille server for the outside proofs, and talks to it as a customer would.
 
 `Server` writes the configuration, imports accounts and fleets, starts, kills and restarts the
-binary. `Client` holds one connection with a bearer token and a session, and never repeats a
-request by itself. Run by hand, this file starts a server with a small fleet and a listener, and
-prints how to talk to it.
+binary; `nodes` makes several on one database. `Client` holds one connection with a bearer token
+and a session, and never repeats a request by itself. Run by hand, this file starts a server with a
+small fleet and a listener, and prints how to talk to it.
 """
 
 import argparse
@@ -42,6 +42,7 @@ PAGE = 1000
 READY_WITHIN = 60.0  # seconds from the start to a 200 of /readyz, with recovery
 ANSWER_WITHIN = 60.0  # seconds for one answer
 PORTS = 20_000, 32_000  # below those that Linux gives to outgoing connections
+PORTS_GIVEN = set()  # each to one server of this process
 PIPELINED = 64  # reads that are sent before the first answer is awaited
 
 
@@ -122,27 +123,44 @@ def apply_text(listeners, users=None, operator=False, clients=None):
 
 def free_port():
     """A port that nobody has, out of a range that the system gives to nobody by itself: while a server is dead, a
-    connection made elsewhere, or to the server itself, would else be given its port at times."""
+    connection made elsewhere, or to the server itself, would else be given its port at times. No port twice."""
     dice = random.SystemRandom()
     while True:
         port = dice.randrange(*PORTS)
+        if port in PORTS_GIVEN:
+            continue
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
+            PORTS_GIVEN.add(port)
             return port
 
 
+def nodes(folder, databases, key=None, **options):
+    """A node for each URL of one shared store, which differ where nodes reach it by proxies; all with one key, and
+    `options` as of `Server`. What one node applies and imports, all have."""
+    key = key or os.urandom(32).hex()
+    return [Server(Path(folder) / f"node-{number}", database=database, key=key, **options)
+            for number, database in enumerate(databases, 1)]
+
+
 class Server:
-    """One store in one folder, and the process that serves it."""
+    """One node: its folder, its store, in that folder or shared, and the process that serves it."""
 
     def __init__(self, folder, binary=None, latency="5ms", retry_after=("1s", "1s", "1s"), carrier="",
-                 before="", more="", environment=None):
-        """`carrier` is added to each carrier's section, `before` and `more` to begin and end of the configuration."""
+                 before="", more="", environment=None, database=None, key=None):
+        """`carrier` is added to each carrier's section, `before` and `more` to begin and end of the configuration.
+
+        `database` is the URL of a shared store (default: SQLite in the folder), `key` the server's key as 64
+        hexadecimal digits (default: a file beside the store, which the server makes).
+        """
         self.folder = Path(folder)
         self.store = self.folder / "store"
         self.store.mkdir(parents=True, exist_ok=True)
         self.binary = os.path.abspath(binary or os.environ.get("REVEILLE_BINARY") or BINARY)
         self.environment = {name: value for name, value in os.environ.items()
                             if not name.startswith("REVEILLE_")} | (environment or {})
+        if key:
+            self.environment["REVEILLE_SERVER_KEY"] = key
         self.port = free_port()
         self.process = None
         self.log = self.folder / "server.log"
@@ -151,8 +169,11 @@ class Server:
                            for network in ("verizon-us", "global"))
         self.config.write_text(
             f'{before}listen = "127.0.0.1:{self.port}"\n'
-            f'database = "sqlite:{self.store / "reveille.db"}"\n'
+            f'database = "{database or self.sqlite()}"\n'
             f"[callbacks]\nretry_after = {json.dumps(list(retry_after))}\n{sections}{more}")
+
+    def sqlite(self):
+        return f"sqlite:{self.store / 'reveille.db'}"
 
     def run(self, *arguments, environment=None):
         """Runs one of the binary's other commands to its end, whatever that is."""

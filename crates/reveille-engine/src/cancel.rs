@@ -93,7 +93,7 @@ async fn read_profiles_of_some(shared: &Shared, items: &[Item]) -> Result<Vec<Op
 /// from now on.
 pub(crate) fn end(shared: &Shared, item: Item, profile: Option<&Profile>, begun: Begun, claimed: bool) {
     let told = told(&item, profile, Err(Fault::Cancelled));
-    let doubtful = begun == Begun::Perhaps && shared.may_have_begun_before(item.position());
+    let doubtful = begun == Begun::Perhaps && shared.may_have_begun_before(&item);
     let doubt = item.profile().filter(|_| doubtful && profile.is_some());
     let changes = doubt.map(|target| Change::InDoubt { profile: target.profile }).into_iter().collect();
     shared.lane(item.lane()).begin_recording();

@@ -65,7 +65,7 @@ async fn refill(shared: Arc<Shared>, outlet: Outlet, limit: usize) {
             (Vec::new(), Some(now.plus(AGAIN_AFTER)))
         }
     };
-    shared.outbox.refilled(&outlet, limit, read, more_at);
+    shared.outbox.refilled(&outlet, limit, read, now, more_at);
     shared.outbox.wake();
 }
 
@@ -97,7 +97,7 @@ async fn send_while_wanted(shared: &Shared, outlet: &Outlet, standing: Standing)
     let turn_until = shared.now().plus(TURN);
     while !shared.is_stopping() {
         let offered = shared.outbox.offered.notified();
-        match shared.outbox.take(outlet, standing) {
+        match shared.outbox.take(outlet, standing, shared.now()) {
             Taken::Callback(callback) => {
                 deliver(shared, &mut line, *callback).await;
                 if share.available_permits() == 0 && shared.now() >= turn_until {
@@ -133,7 +133,7 @@ async fn deliver(shared: &Shared, line: &mut Line, mut callback: Callback) {
         Ok(destination) => destination,
         Err(error) => {
             warn!(error = %Chain(&error), "Cannot read what an attempt needs; trying again");
-            shared.outbox.put_back(callback);
+            shared.outbox.put_back(callback, shared.now());
             return shared.clock.sleep(AGAIN_AFTER).await;
         }
     };

@@ -22,6 +22,7 @@ mod progress;
 mod record;
 mod retention;
 mod secrets;
+mod strays;
 
 pub use accept::{Asked, Named};
 pub use answers::PAGE_ENTRIES;
@@ -37,7 +38,7 @@ use outbox::Outbox;
 use progress::Progress;
 use record::ToRecord;
 use reveille_callbacks::{Guard, Tls};
-use reveille_domain::{Clock, Network, RequestId, Schedule, Timestamp};
+use reveille_domain::{Clock, Network, Position, RequestId, Schedule, Timestamp};
 use reveille_store::{AcceptLimits, Lane, Mark, ReplayScope, RequestView, Result, Store, StoreError};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -117,6 +118,8 @@ pub(crate) struct Shared {
     busy: Arc<AtomicUsize>,
     /// What was accepted up to here may have been begun by a process before this one.
     last_sequence_before: i64,
+    /// How far the store was looked through for strays.
+    strays_after: Mutex<Position>,
     stopping: watch::Sender<bool>,
 }
 
@@ -129,7 +132,9 @@ impl Engine {
         let last_sequence_before = parts.store.last_sequence().await?;
         let (to_record, recording) = mpsc::unbounded_channel();
         let (marks, marking) = mpsc::unbounded_channel();
-        let outbox = Outbox::new(config.connections_per_listener, config.connections_in_all);
+        // An attempt begins only where it ends while the callback is this process's.
+        let keep_for = parts.store.lease().map(|lasts| lasts.saturating_sub(config.attempt_timeout));
+        let outbox = Outbox::new(config.connections_per_listener, config.connections_in_all, keep_for);
         let shared = Arc::new(Shared {
             order: Mutex::default(),
             lanes: lane::controls(&config.carriers, parts.clock.now()),
@@ -139,6 +144,7 @@ impl Engine {
             progress: Progress::default(),
             busy: Arc::default(),
             last_sequence_before,
+            strays_after: Mutex::new(strays::START),
             stopping: watch::Sender::new(false),
             store: parts.store,
             clock: parts.clock,
@@ -228,15 +234,21 @@ impl Engine {
     pub async fn hold(&self, network: Network, hold: bool) -> Result<()> {
         let at = hold.then(|| self.shared.clock.now());
         self.shared.store.set_hold(network, at).await?;
-        self.notice_holds().await
+        self.shared.notice_holds().await
     }
 
-    /// Reads which carriers are held, as another process may have said so.
+    /// Looks for what other processes did: holds, and where they work on the store too, what they left.
     ///
     /// # Errors
     /// Where the store cannot be read.
-    pub async fn notice_holds(&self) -> Result<()> {
-        self.shared.notice_holds().await
+    pub async fn notice_others(&self) -> Result<()> {
+        self.shared.notice_holds().await?;
+        if self.shared.store.lease().is_some() {
+            strays::take_up(&self.shared).await?;
+            self.shared.expect_callbacks().await?;
+            self.shared.progress.touch_all();
+        }
+        Ok(())
     }
 
     /// Every carrier, with how it is.
@@ -380,8 +392,11 @@ impl Shared {
     }
 
     async fn expect_what_is_kept(&self) -> Result<()> {
-        for (account, lane) in self.store.lanes().await? {
-            self.order().expect(&account, lane);
+        // What other processes may be performing is taken up as a stray, once it is seen to be one.
+        if self.store.lease().is_none() {
+            for (account, lane) in self.store.lanes().await? {
+                self.order().expect(&account, lane);
+            }
         }
         self.expect_callbacks().await
     }

@@ -5,7 +5,7 @@
 //! same order, and is read when the window has room again.
 
 use reveille_domain::{AccountName, Position, RequestId, Timestamp};
-use reveille_store::{DeviceKey, Lane, ProfileTarget, Target, Waiting};
+use reveille_store::{DeviceKey, Lane, Lease, ProfileTarget, Target, Waiting};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// How many subrequests of one account in one lane are in memory at most: more than one whole request.
@@ -24,14 +24,26 @@ const TURN: usize = 32;
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
     pub(crate) waiting: Waiting,
+    /// Where other processes work on the store: what it is performed under.
+    pub(crate) held: Option<Held>,
     pub(crate) tries: u32,
     pub(crate) called_at: Option<Timestamp>,
     pub(crate) warned: bool,
 }
 
+/// The lease under which a subrequest is performed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub(crate) lease: Lease,
+    /// Until when, by this process's clock; in truth a little longer.
+    pub(crate) until: Timestamp,
+    /// Whether another process may have begun it before.
+    pub(crate) begun_before: bool,
+}
+
 impl Item {
     pub(crate) fn new(waiting: Waiting) -> Self {
-        Self { waiting, tries: 0, called_at: None, warned: false }
+        Self { waiting, held: None, tries: 0, called_at: None, warned: false }
     }
 
     pub(crate) fn position(&self) -> Position {
@@ -153,6 +165,16 @@ impl Order {
             return;
         }
         self.insert(item);
+    }
+
+    /// Takes in what no other process performs, where there is room for it; whether there was.
+    pub(crate) fn adopt(&mut self, item: Item) -> bool {
+        let in_all = self.in_memory + self.reserved;
+        if self.queue(item.lane(), item.account()).is_full(in_all) {
+            return false;
+        }
+        self.place(item);
+        true
     }
 
     /// Which parts of the store are to be read into this lane's windows now.
@@ -295,6 +317,11 @@ impl Order {
         taken
     }
 
+    /// The store says that the request was cancelled.
+    pub(crate) fn note_cancelled(&mut self, sequence: i64) {
+        self.cancelled.insert(sequence);
+    }
+
     /// Whether the request was cancelled while this process ran. Kept for good, as a reading of the store
     /// that began before the cancellation may still arrive.
     pub(crate) fn is_cancelled(&self, sequence: i64) -> bool {
@@ -343,25 +370,38 @@ impl Order {
         accounts.get_mut(account).expect("it was inserted above where it was absent")
     }
 
+    /// Takes in what is next in its window.
     fn insert(&mut self, item: Item) {
+        let (lane, account, position) = (item.lane(), item.account().clone(), item.position());
+        if self.place(item) {
+            let queue = self.queue(lane, &account);
+            queue.last = queue.last.max(Some(position));
+        }
+    }
+
+    /// Whether it was not in memory already.
+    fn place(&mut self, item: Item) -> bool {
         if item.device().is_some_and(|device| self.holds(device, item.position())) {
-            return; // read from the store between its commit and its admission
+            return false; // read from the store between its commit and its admission
         }
         let position = item.position();
         let queue = self.queue(item.lane(), item.account());
         if queue.ready.contains_key(&position) {
-            return; // likewise, of one without an eUICC
+            return false; // likewise, of one without an eUICC
         }
         queue.in_memory += 1;
-        queue.last = queue.last.max(Some(position));
         self.in_memory += 1;
-        let Some(key) = item.device() else { return self.make_ready(item) };
+        let Some(key) = item.device() else {
+            self.make_ready(item);
+            return true;
+        };
         let device = self.devices.entry(key).or_default();
         match device.head {
             None => self.make_ready(item),
             Some(head) if position < head.position && !head.begun => self.overtake(key, head, item),
             Some(_) => drop(device.waiting.insert(position, item)),
         }
+        true
     }
 
     /// An earlier subrequest arrives after a later one of another lane: the later one waits behind it.

@@ -8,6 +8,7 @@ use reveille_store::{Callback, CallbackKey, Outlet};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 
 /// How many callbacks of one account are in memory at most: more than one whole request's.
@@ -18,6 +19,11 @@ const WINDOW_ASSURED: usize = 64;
 
 /// How many callbacks are in memory at most before windows shrink to what is assured: about 16 MiB.
 const WINDOW_IN_ALL: usize = 49_152;
+
+/// How many callbacks of one account are here at most where other processes work on the store too, and of a
+/// listener that is on trial.
+const SHARED: usize = 2_048;
+const SHARED_ON_TRIAL: usize = 32;
 
 /// After so many failed attempts in a row a listener is on trial again.
 const FAILURES_IN_A_ROW: u32 = 3;
@@ -32,6 +38,9 @@ pub(crate) struct Outbox {
     proven: Arc<Semaphore>,
     trials: Arc<Semaphore>,
     connections_per_listener: usize,
+    /// How long a callback may wait here, from when it was offered or read: where other processes work on the
+    /// store, it is theirs later.
+    keep_for: Option<Duration>,
     attempts: AtomicUsize,
     marking: AtomicUsize,
 }
@@ -46,7 +55,8 @@ struct Queues {
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<Callback>,
+    /// Each with until when it may be attempted.
+    waiting: VecDeque<(Callback, Option<Timestamp>)>,
     /// Waiting, in an attempt, or attempted and not yet marked: not to be read from the store again.
     held: HashSet<CallbackKey>,
     /// From when on the store may hold due callbacks that are not in memory.
@@ -85,7 +95,11 @@ pub(crate) enum Taken {
 }
 
 impl Outbox {
-    pub(crate) fn new(connections_per_listener: usize, connections_in_all: usize) -> Self {
+    pub(crate) fn new(
+        connections_per_listener: usize,
+        connections_in_all: usize,
+        keep_for: Option<Duration>,
+    ) -> Self {
         Self {
             queues: Mutex::default(),
             listeners: Listeners::default(),
@@ -94,23 +108,37 @@ impl Outbox {
             proven: Arc::new(Semaphore::new(connections_in_all.div_ceil(2))),
             trials: Arc::new(Semaphore::new(connections_in_all.div_ceil(2))),
             connections_per_listener: connections_per_listener.max(1),
+            keep_for,
             attempts: AtomicUsize::new(0),
             marking: AtomicUsize::new(0),
         }
     }
 
-    /// Takes a callback that is due now, or leaves it to the store where there is no room.
-    pub(crate) fn offer(&self, callback: Callback) {
+    /// Takes a callback that is due now and this process's `since` then, or leaves it to the store where
+    /// there is no room.
+    pub(crate) fn offer(&self, callback: Callback, since: Timestamp) {
+        let until = self.keep_for.map(|lasts| since.plus(lasts));
         let mut queues = self.lock();
         let window = queues.window();
         let outlet = callback.outlet();
         let at = callback.request.accepted_at;
         let queue = queues.of.entry(outlet).or_default();
+        let window = window.min(self.may_hold(queue));
         if queue.held.len() >= window || queue.due_in_store.is_some_and(|due| due <= at) {
             queue.expect(at);
         } else if queue.held.insert(callback.key()) {
-            queue.waiting.push_back(callback);
+            queue.waiting.push_back((callback, until));
             queues.in_memory += 1;
+        }
+    }
+
+    /// How many callbacks a queue may hold on the listener's account: what others could attempt meanwhile is
+    /// not hoarded.
+    fn may_hold(&self, queue: &Queue) -> usize {
+        match self.keep_for {
+            None => usize::MAX,
+            Some(_) if queue.standing.is_on_trial() => SHARED_ON_TRIAL,
+            Some(_) => SHARED,
         }
     }
 
@@ -131,7 +159,7 @@ impl Outbox {
         let Queues { of, in_memory, reserved } = &mut *queues;
         let mut refills = Vec::new();
         for (outlet, queue) in of {
-            let window = window(*in_memory + *reserved);
+            let window = window(*in_memory + *reserved).min(self.may_hold(queue));
             let due = queue.due_in_store.is_some_and(|due| due <= now);
             if due && !queue.reading && queue.held.len() <= window / 2 {
                 queue.reading = true;
@@ -143,14 +171,16 @@ impl Outbox {
         refills
     }
 
-    /// Takes in what was read, and from when on the store may hold more.
+    /// Takes in what was read, this process's `since` then, and from when on the store may hold more.
     pub(crate) fn refilled(
         &self,
         outlet: &Outlet,
         limit: usize,
         read: Vec<Callback>,
+        since: Timestamp,
         more_at: Option<Timestamp>,
     ) {
+        let until = self.keep_for.map(|lasts| since.plus(lasts));
         let mut queues = self.lock();
         queues.reserved -= limit;
         let queue = queues.of.entry(outlet.clone()).or_default();
@@ -163,7 +193,7 @@ impl Outbox {
                 continue;
             }
             if queue.held.insert(key) {
-                queue.waiting.push_back(callback);
+                queue.waiting.push_back((callback, until));
                 new += 1;
             } else {
                 queue.read_while_held.insert(key);
@@ -204,13 +234,19 @@ impl Outbox {
     }
 
     /// The next callback for one of the account's connections, which it got in that standing.
-    pub(crate) fn take(&self, outlet: &Outlet, standing: Standing) -> Taken {
+    pub(crate) fn take(&self, outlet: &Outlet, standing: Standing, now: Timestamp) -> Taken {
         let mut queues = self.lock();
-        let Some(queue) = queues.of.get_mut(outlet) else { return Taken::Excess };
+        let Queues { of, in_memory, .. } = &mut *queues;
+        let Some(queue) = of.get_mut(outlet) else { return Taken::Excess };
         if queue.standing.is_on_trial() != standing.is_on_trial() {
             return Taken::Excess;
         }
-        let Some(callback) = queue.waiting.pop_front() else { return Taken::Nothing };
+        *in_memory -= queue.let_go(now);
+        let Some((callback, _)) = queue.waiting.pop_front() else {
+            drop(queues);
+            self.changed.notify_one();
+            return Taken::Nothing;
+        };
         queue.attempts += 1;
         self.attempts.fetch_add(1, Ordering::AcqRel);
         Taken::Callback(Box::new(callback))
@@ -235,12 +271,13 @@ impl Outbox {
     }
 
     /// Puts back what could not be attempted for no fault of the listener's.
-    pub(crate) fn put_back(&self, callback: Callback) {
+    pub(crate) fn put_back(&self, callback: Callback, now: Timestamp) {
+        let until = self.keep_for.map(|_| now); // it is read again
         self.attempts.fetch_sub(1, Ordering::AcqRel);
         let mut queues = self.lock();
         let queue = queues.of.entry(callback.outlet()).or_default();
         queue.attempts = queue.attempts.saturating_sub(1);
-        queue.waiting.push_front(callback);
+        queue.waiting.push_front((callback, until));
     }
 
     /// An attempt ended; its mark is to be written.
@@ -338,6 +375,22 @@ fn window(in_all: usize) -> usize {
 }
 
 impl Queue {
+    /// Leaves what has waited too long to whoever reads it from the store next; how many.
+    fn let_go(&mut self, now: Timestamp) -> usize {
+        let mut gone = 0;
+        while let Some((callback, Some(until))) = self.waiting.front()
+            && *until <= now
+        {
+            self.held.remove(&callback.key());
+            self.waiting.pop_front();
+            gone += 1;
+        }
+        if gone > 0 {
+            self.expect(now);
+        }
+        gone
+    }
+
     fn expect(&mut self, at: Timestamp) {
         self.due_in_store = Some(self.due_in_store.map_or(at, |due| due.min(at)));
     }

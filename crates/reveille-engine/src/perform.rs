@@ -2,17 +2,18 @@
 
 use crate::cancel::{self, Begun};
 use crate::lane::LaneControl;
-use crate::order::Item;
+use crate::order::{Claimed, Held, Item};
 use crate::record::Ended;
 use crate::{CarrierSetup, Chain, Shared, here};
 use reveille_carriers::{Operation, Reply};
 use reveille_domain::rules::concerns_euicc;
 use reveille_domain::{
-    AccountName, Condition, Decision, EndState, Fault, Intent, Left, LeftAs, Network, OperationId, Position,
-    Profile, ProfileStatus, Subject, Timestamp, Told, decide, enabled_instead,
+    AccountName, Condition, Decision, EndState, Fault, Intent, Left, LeftAs, Network, OperationId, Profile,
+    ProfileStatus, Subject, Timestamp, Told, decide, enabled_instead,
 };
 use reveille_store::{
-    Change, ChangeCounts, Lane, PlanChange, ProfileKey, Result, SettlingCall, UnsettledCall, Warning,
+    Change, ChangeCounts, Claim, Guard, Lane, PlanChange, ProfileKey, Result, SettlingCall, UnsettledCall,
+    Warning,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -105,37 +106,66 @@ fn claim(shared: &Arc<Shared>, lane: Lane) -> bool {
     control.spend(count);
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
-        let mut items = claimed.items;
-        let unsure = claimed.unsure.len();
-        let sure = shared.sure(claimed.unsure).await;
-        shared.lane(lane).end_calls(unsure - sure.len());
-        items.extend(sure);
+        let items = shared.hold(claimed).await;
+        shared.lane(lane).end_calls(count - items.len());
         perform(&shared, lane, items).await;
     });
     true
 }
 
 impl Shared {
-    /// Those of `unsure` whose turn it is on their eUICC also by the store; the others are put off.
-    async fn sure(&self, unsure: Vec<Item>) -> Vec<Item> {
-        if unsure.is_empty() {
-            return unsure;
+    /// Those whose turn it is on their eUICCs also by the store, which is asked where earlier work may stand
+    /// there, or other processes work on it. The others are put off, or let go where they have ended.
+    async fn hold(&self, claimed: Claimed) -> Vec<Item> {
+        let Claimed { mut items, unsure: mut asked } = claimed;
+        let lease = self.store.lease();
+        if lease.is_some() {
+            asked.extend(items.extract_if(.., |item| item.device().is_some()));
         }
-        let devices = unsure.iter().filter_map(Item::device).collect();
-        let earliest = self.store.earliest_on(devices).await.unwrap_or_default();
-        let mut sure = Vec::with_capacity(unsure.len());
-        for (index, item) in unsure.into_iter().enumerate() {
-            if earliest.get(index).copied().flatten() == Some(item.position()) {
-                sure.push(item);
-            } else {
-                self.order().delay(item, self.now().plus(LOOK_AGAIN_AFTER));
+        if asked.is_empty() {
+            return items;
+        }
+        let now = self.now();
+        let claim = |item: &Item| Some((item.device()?, item.position()));
+        let claims = match self.store.claim(asked.iter().filter_map(claim).collect()).await {
+            Ok(claims) => claims,
+            Err(error) => {
+                warn!(error = %Chain(&error), "Cannot claim what is to be performed; trying again");
+                vec![Claim::Later; asked.len()]
+            }
+        };
+        for (mut item, claim) in asked.into_iter().zip(claims) {
+            match claim {
+                Claim::Granted { lease: number, begun_before, cancelled } => {
+                    let held = |lasts| Held { lease: number, until: now.plus(lasts), begun_before };
+                    item.held = lease.map(held);
+                    if cancelled {
+                        self.order().note_cancelled(item.position().sequence);
+                    }
+                    items.push(item);
+                }
+                Claim::Later => self.order().delay(item, self.now().plus(LOOK_AGAIN_AFTER)),
+                Claim::Ended => self.order().finish(&item),
             }
         }
-        sure
+        items
     }
 
-    pub(crate) fn may_have_begun_before(&self, position: Position) -> bool {
-        position.sequence <= self.last_sequence_before
+    /// What must still be so when the item's outcome is recorded.
+    pub(crate) fn guard(&self, item: &Item) -> Guard {
+        match item.held {
+            Some(held) => Guard::Leased(held.lease),
+            None if self.store.lease().is_some() && item.device().is_some() => Guard::Unbegun,
+            None => Guard::Free,
+        }
+    }
+
+    /// Whether another process than this one may have begun it.
+    pub(crate) fn may_have_begun_before(&self, item: &Item) -> bool {
+        match (self.store.lease(), item.held) {
+            (Some(_), held) => held.is_some_and(|held| held.begun_before),
+            (None, _) => item.position().sequence <= self.last_sequence_before,
+        }
     }
 
     /// Ends a claimed subrequest: it is recorded, and its eUICC is free when that is durable.
@@ -153,7 +183,7 @@ impl Shared {
     fn end_unsettled(&self, item: Item, profile: &Profile, concerned: impl Iterator<Item = ProfileKey>) {
         warn!(request.id = %item.waiting.request.id, tries = item.tries, "Gave up a subrequest unsettled");
         let told = told(&item, Some(profile), Err(Fault::Unsettled));
-        let doubtful = item.tries > 0 || self.may_have_begun_before(item.position());
+        let doubtful = item.tries > 0 || self.may_have_begun_before(&item);
         let doubts = concerned.map(|profile| Change::InDoubt { profile });
         self.end(item, told, doubts.filter(|_| doubtful).collect());
     }
@@ -201,6 +231,7 @@ fn give_up(shared: &Arc<Shared>, lane: Lane) {
     }
     let (shared, busy) = (Arc::clone(shared), shared.busy());
     tokio::spawn(async move {
+        let items = shared.hold(Claimed { items, unsure: Vec::new() }).await;
         let batch = until_read(&shared, || Batch::read(&shared, &items)).await;
         for (item, profile) in items.into_iter().zip(&batch.profiles) {
             match (profile, item.profile()) {
@@ -329,6 +360,10 @@ fn begin(shared: &Shared, batch: &Batch, item: Item, profile: Option<Profile>) -
         shared.end(item, told, Vec::new());
         return None;
     };
+    if !lasts_for_a_call(shared, &item) {
+        shared.order().delay(item, shared.now());
+        return None;
+    }
     let others = batch.others(target.profile);
     match decided(shared, batch, &item, &profile, &others) {
         Err(fault) => {
@@ -342,6 +377,13 @@ fn begin(shared: &Shared, batch: &Batch, item: Item, profile: Option<Profile>) -
             Some((operation, Work::new(item, profile, target.profile, decision, others, shared.now())))
         }
     }
+}
+
+/// Whether the lease is certain to last longer than a call to the carrier: only then may it begin.
+fn lasts_for_a_call(shared: &Shared, item: &Item) -> bool {
+    let Some(held) = item.held else { return true };
+    let timeout = shared.lane(item.lane()).setup.as_ref().map_or(Duration::ZERO, |setup| setup.timeout);
+    shared.now().plus(timeout) < held.until
 }
 
 fn decided(

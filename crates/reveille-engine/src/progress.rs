@@ -33,6 +33,11 @@ impl Progress {
         }
     }
 
+    /// Any of them may have moved: another process would not say so.
+    pub(crate) fn touch_all(&self) {
+        self.lock().values().for_each(|sender| sender.send_modify(|moves| *moves += 1));
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, watch::Sender<u64>>> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -46,7 +46,8 @@ impl Shared {
     pub(crate) fn send(&self, item: Item, ended: Ended) {
         let Ended { told, changes, call, at, claimed } = ended;
         let (request, number) = (Arc::clone(&item.waiting.request), item.waiting.number);
-        let recording = Box::new(Recording { request, number, at, told, changes, call });
+        let guard = self.guard(&item);
+        let recording = Box::new(Recording { request, number, at, told, changes, call, guard });
         let _ = self.to_record.send(ToRecord::Outcome { item: Box::new(item), recording, claimed });
     }
 
@@ -79,9 +80,9 @@ pub(crate) async fn run(shared: Arc<Shared>, mut to_record: mpsc::UnboundedRecei
             warn(&shared, batch.warnings).await;
         }
         if !batch.recordings.is_empty() {
-            let recorded = record(&shared, &batch.recordings).await;
+            let (recorded, since) = record(&shared, &batch.recordings).await;
             release(&shared, &batch.items);
-            tell(&shared, batch.recordings, &recorded);
+            tell(&shared, batch.recordings, &recorded, since);
         }
         drop(batch.busy);
         for waiting in batch.flushed {
@@ -134,9 +135,10 @@ async fn note(shared: &Shared, calls: Vec<UnsettledCall>) {
 
 /// Writes warnings until that is confirmed, and has them told.
 async fn warn(shared: &Shared, warnings: Vec<Warning>) {
-    let written = loop {
+    let (written, since) = loop {
+        let since = shared.now();
         match shared.store.warn(warnings.clone()).await {
-            Ok(written) => break written,
+            Ok(written) => break (written, since),
             Err(error) => {
                 error!(error = %Chain(&error), "Cannot write {} warnings; trying again", warnings.len());
             }
@@ -145,16 +147,18 @@ async fn warn(shared: &Shared, warnings: Vec<Warning>) {
     };
     for (warning, _) in warnings.into_iter().zip(written).filter(|(_, written)| *written) {
         let Warning { request, number, told, .. } = warning;
-        shared.outbox.offer(Callback { request, number, told, series: 1, attempts: 0 });
+        shared.outbox.offer(Callback { request, number, told, series: 1, attempts: 0 }, since);
     }
     shared.outbox.wake();
 }
 
-/// Writes until it is confirmed: the guard of each outcome makes a repetition safe.
-async fn record(shared: &Shared, recordings: &[Recording]) -> Vec<Recorded> {
+/// Writes until it is confirmed: the guard of each outcome makes a repetition safe. With when that began, from
+/// which on the callbacks are this process's to attempt.
+async fn record(shared: &Shared, recordings: &[Recording]) -> (Vec<Recorded>, Timestamp) {
     loop {
+        let since = shared.now();
         match shared.store.record(recordings.to_vec()).await {
-            Ok(recorded) => return recorded,
+            Ok(recorded) => return (recorded, since),
             Err(error) => {
                 error!(error = %Chain(&error), "Cannot record {} outcomes; trying again", recordings.len());
             }
@@ -187,23 +191,25 @@ fn without_document(mut told: Told) -> Told {
     told
 }
 
-fn tell(shared: &Shared, recordings: Vec<Recording>, recorded: &[Recorded]) {
+fn tell(shared: &Shared, recordings: Vec<Recording>, recorded: &[Recorded], since: Timestamp) {
     shared.progress.touch(recordings.iter().map(|recording| recording.request.id));
     shared.metrics.ended(&recordings, recorded);
     let outcomes = recordings.len();
     for (recording, recorded) in recordings.into_iter().zip(recorded) {
         match recorded {
-            Recorded::Now => shared.outbox.offer(Callback {
-                request: recording.request,
-                number: recording.number,
-                told: without_document(recording.told),
-                series: 1,
-                attempts: 0,
-            }),
+            Recorded::Now => {
+                let (request, number) = (recording.request, recording.number);
+                let told = without_document(recording.told);
+                shared.outbox.offer(Callback { request, number, told, series: 1, attempts: 0 }, since);
+            }
             // Its callback stands in the store; nobody but the store may know of it.
             Recorded::Before => {
                 let outlet = Outlet::of(&recording.request);
                 shared.outbox.expect(&outlet, recording.at);
+            }
+            Recorded::Refused => {
+                let Recording { request, number, .. } = recording;
+                tracing::warn!(request.id = %request.id, number, "Another process performs what this one had claimed");
             }
         }
     }

@@ -47,6 +47,12 @@ impl Secrets {
         }
     }
 
+    /// What tells this key from another, and nothing of the key.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let tag = hmac::sign(&self.tokens, b"the server's key");
+        tag.as_ref().try_into().expect("HMAC-SHA256 has 32 bytes")
+    }
+
     /// The bearer token of a client that was issued then: any node makes the same one.
     pub fn token(&self, client: u32, issued_at: Timestamp) -> String {
         let tag = hmac::sign(&self.tokens, &token_bytes(client, issued_at));

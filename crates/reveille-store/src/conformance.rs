@@ -9,6 +9,7 @@
 mod accepting;
 mod answering;
 mod changing;
+mod claiming;
 mod delivering;
 mod directory;
 mod forgetting;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 pub use accepting::*;
 pub use answering::*;
 pub use changing::*;
+pub use claiming::*;
 pub use delivering::*;
 pub use directory::*;
 pub use forgetting::*;
@@ -40,6 +42,9 @@ pub use showing::*;
 pub trait Bench: Send + Sync {
     /// A place for a store in which there is nothing yet, and to which nobody else comes.
     async fn empty_place(&self) -> Box<dyn Place>;
+
+    /// Waits until the leases that were taken until now have run out, where there are any.
+    async fn leases_run_out(&self) {}
 }
 
 /// Where one store is kept. Whatever it needed is gone when it is dropped.
@@ -70,6 +75,13 @@ macro_rules! each_part_of_store_conformance {
             a_request_waits_in_order_across_its_lanes
             lanes_are_those_in_which_anything_waits
             the_earliest_on_an_euicc_is_whose_turn_it_is
+            whose_turn_it_is_may_claim
+            a_claim_tells_of_a_cancellation
+            two_processes_never_have_one_euicc
+            a_late_outcome_is_refused
+            a_lease_ends_with_its_subrequest
+            what_nobody_has_begun_may_be_ended
+            two_processes_do_not_tell_one_callback_at_once
             an_outcome_comes_with_state_history_and_callback
             a_fault_is_kept_with_its_detail
             what_is_told_may_be_sparse
@@ -116,6 +128,7 @@ macro_rules! each_part_of_store_conformance {
             order_numbers_are_never_given_again
             old_keys_are_forgotten
             old_sessions_are_forgotten
+            a_store_takes_one_key
             a_declaration_is_applied
             a_declaration_applied_again_changes_nothing
             a_changed_listener_is_applied

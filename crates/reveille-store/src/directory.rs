@@ -10,6 +10,10 @@ pub trait Directory: Send + Sync + 'static {
     /// Writes what is declared, in one transaction; what is absent from it stays.
     async fn apply(&self, declaration: Declaration, at: Timestamp) -> Result<Applied>;
 
+    /// Whether `fingerprint` is of the key under which this store's secrets are kept; a store that has none yet
+    /// takes it.
+    async fn takes_key(&self, fingerprint: [u8; 32]) -> Result<bool>;
+
     /// The client of that key.
     async fn client(&self, key: &str) -> Result<Option<Client>>;
 

@@ -9,6 +9,7 @@ mod codes;
 pub mod conformance;
 mod directory;
 mod inventory;
+pub mod postgres;
 mod requests;
 pub mod sqlite;
 mod writer;
@@ -26,16 +27,17 @@ pub use inventory::{
     OwnedProfile, ProfileFilter, ProfileKey, Suspension, TimelineEntry, TimelineRequest,
 };
 pub use requests::{
-    AcceptLimits, Acceptance, Accepted, Backlog, Change, ChangeCounts, HistorySpan, ITSELF, IdempotencyKey,
-    Lane, NewRequest, NewSubrequest, Page, PageContent, PlanChange, ProfileTarget, Recorded, Recording,
-    RequestFilter, RequestHead, RequestView, Requests, SettlingCall, SubrequestFilter, SubrequestState,
-    SubrequestView, Target, UnsettledCall, Waiting, Warning, lane_of,
+    AcceptLimits, Acceptance, Accepted, Backlog, Change, ChangeCounts, Claim, Guard, HistorySpan, ITSELF,
+    IdempotencyKey, Lane, Lease, NewRequest, NewSubrequest, Page, PageContent, PlanChange, ProfileTarget,
+    Recorded, Recording, RequestFilter, RequestHead, RequestView, Requests, SettlingCall, SubrequestFilter,
+    SubrequestState, SubrequestView, Target, UnsettledCall, Waiting, Warning, lane_of,
 };
 
 /// Everything that is kept, behind one value that the rest of the program cannot tell apart.
-pub trait Store: Requests + Callbacks + Directory + Inventory {}
-
-impl<T: Requests + Callbacks + Directory + Inventory> Store for T {}
+pub trait Store: Requests + Callbacks + Directory + Inventory {
+    /// Waits for what is being written, and lets go of the store. Blocks.
+    fn close(&self);
+}
 
 /// What can go wrong with a store.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@ use reveille_domain::{
     Timestamp, Told,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Who asks where the server does by itself; no user has this name.
 pub const ITSELF: &str = "reveille";
@@ -49,6 +50,20 @@ pub trait Requests: Send + Sync + 'static {
     /// For each eUICC, where its earliest waiting subrequest stands.
     async fn earliest_on(&self, devices: Vec<DeviceKey>) -> Result<Vec<Option<Position>>>;
 
+    /// How long what this process has claimed is its own; nothing where no other process works on this store,
+    /// and so nothing has to be claimed.
+    fn lease(&self) -> Option<Duration>;
+
+    /// Claims eUICCs, each for the subrequest named beside it: at a time, one process performs one
+    /// subrequest on it.
+    async fn claim(&self, claims: Vec<(DeviceKey, Position)>) -> Result<Vec<Claim>>;
+
+    /// Subrequests without outcome behind `after` that were accepted before `accepted_before` and that no
+    /// other process is performing, in order, of all accounts; at most `limit`. Empty where no other process
+    /// works on this store.
+    async fn strays(&self, accepted_before: Timestamp, after: Position, limit: usize)
+    -> Result<Vec<Waiting>>;
+
     /// The recorded profiles of those keys, in the order asked.
     async fn profiles(&self, keys: Vec<ProfileKey>) -> Result<Vec<Option<Profile>>>;
 
@@ -69,7 +84,8 @@ pub trait Requests: Send + Sync + 'static {
     async fn parts(&self, own: Position) -> Result<Vec<Part>>;
 
     /// Writes outcomes, each with its profile's new state, its history entry and its callback, in one
-    /// transaction. One that has ended before keeps its first outcome.
+    /// transaction. One that has ended before keeps its first outcome; one whose guard does not hold any more
+    /// is refused.
     async fn record(&self, recordings: Vec<Recording>) -> Result<Vec<Recorded>>;
 
     /// Writes that subrequests are slow, each with a callback that says so, unless one was written before or
@@ -324,6 +340,40 @@ impl Waiting {
     }
 }
 
+/// What became of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It is this process's turn.
+    Granted {
+        /// Under which its outcome is recorded.
+        lease: Lease,
+        /// Whether another process, or this one, may have begun it before.
+        begun_before: bool,
+        /// Whether its request was cancelled.
+        cancelled: bool,
+    },
+    /// Earlier work on the eUICC has no outcome yet, or another process is at it.
+    Later,
+    /// It has an outcome.
+    Ended,
+}
+
+/// The number of a claim: of two on one eUICC the later has the higher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lease(pub i64);
+
+/// What must still be so for an outcome to be recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Guard {
+    /// Nothing: no eUICC is concerned, or no other process works on this store.
+    #[default]
+    Free,
+    /// The eUICC is claimed under this lease.
+    Leased(Lease),
+    /// Nobody has claimed the eUICC for this subrequest.
+    Unbegun,
+}
+
 /// An outcome to be recorded.
 #[derive(Clone, Debug)]
 pub struct Recording {
@@ -339,6 +389,8 @@ pub struct Recording {
     pub changes: Vec<Change>,
     /// The call to the carrier that settled it, where there was one.
     pub call: Option<SettlingCall>,
+    /// What must still be so.
+    pub guard: Guard,
 }
 
 /// The call to a carrier that settled an operation.
@@ -441,6 +493,8 @@ pub enum Recorded {
     Now,
     /// The subrequest had ended before; nothing was changed.
     Before,
+    /// Its guard did not hold any more: it is another process's, and has no outcome yet.
+    Refused,
 }
 
 /// A request as it is shown.

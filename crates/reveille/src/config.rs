@@ -8,6 +8,7 @@ use reveille_carriers::simulated::{ScriptEntry, Simulated, SimulatedConfig, Worl
 use reveille_domain::{Backoff, Clock, Network, Schedule};
 use reveille_engine::{CarrierSetup, ChangeLimits, EngineConfig};
 use reveille_store::AcceptLimits;
+use reveille_store::postgres::PostgresConfig;
 use reveille_store::sqlite::{SqliteConfig, Synchronous};
 use serde::{Deserialize, Deserializer};
 use std::collections::{BTreeMap, HashMap};
@@ -39,6 +40,17 @@ scripted = true
 /// How many readers the store has.
 const READERS: usize = 4;
 
+/// How much longer than a call a lease must last: for claiming before it, and recording after it.
+const LEASE_MARGIN: Duration = Duration::from_secs(2);
+
+/// Where everything is kept.
+pub enum Database {
+    /// In a file of this machine.
+    Sqlite(SqliteConfig),
+    /// In a database that nodes share.
+    Postgres(PostgresConfig),
+}
+
 /// A configuration, as it was read.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,6 +60,8 @@ pub struct Config {
     /// Where everything is kept.
     pub database: String,
     database_synchronous: String,
+    database_connections: usize,
+    database_lease: Text,
     key_file: PathBuf,
     server_key: Secret,
     /// What is logged.
@@ -212,21 +226,60 @@ impl Config {
         ensure!(matches!(self.log_format.as_str(), "text" | "json"), "log_format is \"text\" or \"json\"");
         ensure!(self.callbacks.timeout.0 > Duration::ZERO, "callbacks.timeout must be longer than nothing");
         ensure!(self.body_bytes_max >= 65_536, "body_bytes_max must be at least 65536");
-        self.sqlite().map(drop)
+        if let Database::Postgres(postgres) = self.database()? {
+            self.check_lease(postgres.lease)?;
+        }
+        Ok(())
+    }
+
+    /// A call to a carrier, and an attempt of a callback, must end before the lease that it is made under.
+    fn check_lease(&self, lease: Duration) -> Result<()> {
+        let timeouts =
+            self.carriers.iter().map(|(name, carrier)| (format!("carriers.{name}"), carrier.timeout));
+        for (section, timeout) in timeouts.chain([("callbacks".to_owned(), self.callbacks.timeout)]) {
+            ensure!(
+                lease >= timeout.0 + LEASE_MARGIN,
+                "database_lease ({lease:?}) must be at least {LEASE_MARGIN:?} longer than {section}.timeout ({:?}); \
+                 raise the one or lower the other",
+                timeout.0
+            );
+        }
+        Ok(())
     }
 
     /// How the store is opened.
-    pub fn sqlite(&self) -> Result<SqliteConfig> {
-        let Some(path) = self.database.strip_prefix("sqlite:").filter(|path| !path.is_empty()) else {
-            bail!("database must be sqlite:FILE; {:?} is not", scheme(&self.database));
-        };
+    pub fn database(&self) -> Result<Database> {
+        if let Some(path) = self.sqlite_file() {
+            return Ok(Database::Sqlite(self.sqlite(path)?));
+        }
+        let is_postgres =
+            ["postgres://", "postgresql://"].iter().any(|scheme| self.database.starts_with(scheme));
+        ensure!(
+            is_postgres,
+            "database must be sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME; {:?} is neither",
+            scheme(&self.database)
+        );
+        ensure!(self.database_connections > 0, "database_connections must be at least 1");
+        Ok(Database::Postgres(PostgresConfig {
+            url: self.database.clone(),
+            readers: self.database_connections,
+            lease: self.database_lease.0,
+        }))
+    }
+
+    /// The file of an embedded store.
+    pub fn sqlite_file(&self) -> Option<&Path> {
+        self.database.strip_prefix("sqlite:").filter(|path| !path.is_empty()).map(Path::new)
+    }
+
+    fn sqlite(&self, path: &Path) -> Result<SqliteConfig> {
         let synchronous = match self.database_synchronous.as_str() {
             "full" => Synchronous::Full,
             "off" => Synchronous::Off,
             _ => bail!("database_synchronous is \"full\" or \"off\""),
         };
         Ok(SqliteConfig {
-            path: path.into(),
+            path: path.to_owned(),
             disk_free_min: self.limits.disk_free_bytes_min,
             synchronous,
             readers: READERS,
@@ -238,7 +291,11 @@ impl Config {
         if !self.key_file.as_os_str().is_empty() {
             return Ok(self.key_file.clone());
         }
-        Ok(self.sqlite()?.path.with_file_name("reveille.key"))
+        let beside = self.sqlite_file().map(|path| path.with_file_name("reveille.key"));
+        beside.context(
+            "with postgres:// every node needs the same key: give it as key_file, or in REVEILLE_SERVER_KEY \
+             (64 hexadecimal digits)",
+        )
     }
 
     /// Whether the key is made beside a new database, as none is configured.
@@ -547,6 +604,10 @@ mod tests {
             ("[carriers.global]\nkind = \"hlr\"\n", "simulated"),
             ("[carriers.global]\nkind = \"simulated\"\nretry_first = \"2m\"\n", "retry_longest"),
             ("log_format = \"xml\"\n", "json"),
+            (
+                "database = \"postgres://u:secret@host/name\"\ndatabase_lease = \"5s\"\n",
+                "longer than callbacks.timeout",
+            ),
         ] {
             let error = format!("{:#}", read(text).unwrap_err());
             assert!(error.contains(remedy), "{error}");
@@ -567,6 +628,7 @@ mod tests {
         assert_eq!(config.callbacks.timeout.0, Duration::from_secs(2));
         assert_eq!(config.callbacks.retry_after.len(), 1);
         assert_eq!(config.carriers["global"].concurrency, 7);
-        assert_eq!(config.sqlite().unwrap().synchronous, Synchronous::Off);
+        let Database::Sqlite(sqlite) = config.database().unwrap() else { panic!("it is a file") };
+        assert_eq!(sqlite.synchronous, Synchronous::Off);
     }
 }

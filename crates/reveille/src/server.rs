@@ -1,12 +1,13 @@
 //! The wiring: store, engine and API from one configuration.
 
-use crate::config::Config;
+use crate::config::{Config, Database};
 use crate::system::{Dice, SystemClock};
 use anyhow::{Context, Result, bail, ensure};
 use reveille_api::{App, Serving, serve};
 use reveille_domain::Clock;
 use reveille_engine::{Engine, Metrics, Parts, Random, Secrets};
 use reveille_store::Store;
+use reveille_store::postgres::Postgres;
 use reveille_store::sqlite::Sqlite;
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -26,9 +27,9 @@ const NOTICE_EVERY: Duration = Duration::from_secs(1);
 pub struct Server {
     serving: Serving,
     engine: Arc<Engine>,
-    store: Arc<Sqlite>,
+    store: Arc<dyn Store>,
     noticing: JoinHandle<()>,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// What a server is given besides its configuration; a test hands in its own.
@@ -46,13 +47,31 @@ impl Default for Given {
 }
 
 /// The store that a configuration names, opened. Where it is new, its key is made first.
-pub fn open_store(config: &Config) -> Result<Arc<Sqlite>> {
-    let sqlite = config.sqlite()?;
-    if !sqlite.path.exists() {
-        read_secrets(config, &Dice::default())?;
+pub fn open_store(config: &Config) -> Result<Arc<dyn Store>> {
+    match config.database()? {
+        Database::Sqlite(sqlite) => {
+            if !sqlite.path.exists() {
+                read_secrets(config, &Dice::default())?;
+            }
+            let store =
+                Sqlite::open(&sqlite).with_context(|| format!("database {}", sqlite.path.display()))?;
+            Ok(Arc::new(store))
+        }
+        Database::Postgres(postgres) => {
+            Ok(Arc::new(Postgres::open(&postgres).context("database postgres://…")?))
+        }
     }
-    let store = Sqlite::open(&sqlite).with_context(|| format!("database {}", sqlite.path.display()))?;
-    Ok(Arc::new(store))
+}
+
+/// Refuses a key that is not the one under which the store's secrets are kept. A new store takes it as its own.
+pub async fn check_key(store: &dyn Store, secrets: &Secrets) -> Result<()> {
+    let is_its_own = store.takes_key(secrets.fingerprint()).await.context("cannot read the store")?;
+    ensure!(
+        is_its_own,
+        "this is not the key under which the store's callback passwords and tokens were made: give the one that its \
+         other nodes have (key_file, or REVEILLE_SERVER_KEY)"
+    );
+    Ok(())
 }
 
 /// The secrets of the configured key. Beside a database that is new, a key is made where none is configured.
@@ -62,7 +81,7 @@ pub fn read_secrets(config: &Config, random: &dyn Random) -> Result<Arc<Secrets>
     }
     let path = config.key_file()?;
     if !path.exists() {
-        let is_new = config.makes_its_key() && !config.sqlite()?.path.exists();
+        let is_new = config.makes_its_key() && config.sqlite_file().is_some_and(|file| !file.exists());
         ensure!(
             is_new,
             "the key file {} is missing: bearer tokens and stored callback passwords depend on it. Restore it; if \
@@ -97,14 +116,15 @@ fn make_key(path: &Path, random: &dyn Random) -> Result<()> {
 }
 
 /// Keeps a second server off the same SQLite file until the value is dropped, or the process has ended.
-fn lock_store(config: &Config) -> Result<File> {
-    let mut path = config.sqlite()?.path.into_os_string();
+fn lock_store(config: &Config) -> Result<Option<File>> {
+    let Some(file) = config.sqlite_file() else { return Ok(None) };
+    let mut path = file.as_os_str().to_owned();
     path.push(".lock");
     let path = PathBuf::from(path);
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.with_context(|| format!("cannot open {}", path.display()))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => {
             bail!("another server works on this store already ({})", path.display())
         }
@@ -131,11 +151,12 @@ impl Server {
         let lock = lock_store(config)?;
         let secrets = read_secrets(config, given.random.as_ref())?;
         let store = open_store(config)?;
+        check_key(&*store, &secrets).await?;
         let socket = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("cannot listen on {}", config.listen))?;
         let parts = Parts {
-            store: Arc::clone(&store) as Arc<dyn Store>,
+            store: Arc::clone(&store),
             clock: Arc::clone(&given.clock),
             random: Arc::clone(&given.random),
             secrets: Arc::clone(&secrets),
@@ -187,8 +208,8 @@ impl Server {
 async fn notice(engine: Arc<Engine>) {
     loop {
         tokio::time::sleep(NOTICE_EVERY).await;
-        if let Err(error) = engine.notice_holds().await {
-            warn!(%error, "Cannot see which carriers are held");
+        if let Err(error) = engine.notice_others().await {
+            warn!(%error, "Cannot see what other processes did");
         }
     }
 }

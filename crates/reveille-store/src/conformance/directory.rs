@@ -51,6 +51,14 @@ async fn applied(house: &House, declaration: Declaration) -> Applied {
     house.apply(declaration, at(20)).await.expect("applied")
 }
 
+/// A store keeps to the first key that it was given.
+pub async fn a_store_takes_one_key(bench: &dyn Bench) {
+    let house = House::empty(bench).await;
+    for (key, is_its_own) in [(1, true), (2, false), (1, true)] {
+        assert_eq!(house.takes_key([key; 32]).await.expect("answered"), is_its_own);
+    }
+}
+
 /// What is declared is there, and the answer says what was new.
 pub async fn a_declaration_is_applied(bench: &dyn Bench) {
     let house = House::empty(bench).await;

@@ -67,9 +67,15 @@ impl House {
     /// Closes the store and opens it again.
     pub(super) async fn reopened(self) -> Self {
         let Self { place, store, next_id } = self;
+        store.close();
         drop(store);
         let store = place.open().await;
         Self { place, store, next_id }
+    }
+
+    /// The same place opened once more, beside this: another process on it.
+    pub(super) async fn opened_again(&self) -> Arc<dyn Store> {
+        self.place.open().await
     }
 
     /// The store, for a task of its own.
@@ -370,6 +376,7 @@ pub(super) fn recording(
         told: told(&waiting.subject, result),
         changes,
         call: None,
+        guard: crate::Guard::Free,
     }
 }
 

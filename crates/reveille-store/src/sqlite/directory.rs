@@ -18,6 +18,16 @@ impl Directory for Sqlite {
         self.write("apply a declaration", 1, Urgency::Now, move |db| apply(db, &declaration, at)).await
     }
 
+    async fn takes_key(&self, fingerprint: [u8; 32]) -> Result<bool> {
+        let take = move |db: &Connection| {
+            let insert = "INSERT OR IGNORE INTO server_key (only_row, fingerprint) VALUES (1, ?)";
+            db.execute(insert, [fingerprint])?;
+            let is_its_own = "SELECT fingerprint = ? FROM server_key";
+            db.query_row(is_its_own, [fingerprint], |row| row.get(0))
+        };
+        self.write("see whose key it is", 1, Urgency::Now, take).await
+    }
+
     async fn client(&self, key: &str) -> Result<Option<Client>> {
         let key = key.to_owned();
         self.readers.read("read a client", move |db| client_where(db, "key", &key)).await

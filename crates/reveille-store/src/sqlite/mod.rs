@@ -93,9 +93,10 @@ impl Sqlite {
     ) -> Result<T> {
         self.writer.write(what, rows, urgency, |db: &mut Connection| work(db)).await
     }
+}
 
-    /// Waits for what is being written, then closes the file.
-    pub fn close(&self) {
+impl crate::Store for Sqlite {
+    fn close(&self) {
         self.writer.stop();
     }
 }

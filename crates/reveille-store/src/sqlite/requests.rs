@@ -8,10 +8,10 @@ use super::codes::{
 use super::{pages, record};
 use crate::writer::Urgency;
 use crate::{
-    AcceptLimits, Acceptance, Accepted, Backlog, ChangeCounts, DeviceKey, ITSELF, IdempotencyKey, Lane,
-    NewRequest, NewSubrequest, ProfileKey, ProfileTarget, Recorded, Recording, RequestFilter, RequestView,
-    Requests, Result, SubrequestFilter, SubrequestState, SubrequestView, Target, UnsettledCall, Waiting,
-    Warning, lane_of,
+    AcceptLimits, Acceptance, Accepted, Backlog, ChangeCounts, Claim, DeviceKey, ITSELF, IdempotencyKey,
+    Lane, Lease, NewRequest, NewSubrequest, ProfileKey, ProfileTarget, Recorded, Recording, RequestFilter,
+    RequestView, Requests, Result, SubrequestFilter, SubrequestState, SubrequestView, Target, UnsettledCall,
+    Waiting, Warning, lane_of,
 };
 use async_trait::async_trait;
 use reveille_domain::{
@@ -19,6 +19,7 @@ use reveille_domain::{
 };
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use std::sync::Arc;
+use std::time::Duration;
 
 #[async_trait]
 impl Requests for Sqlite {
@@ -64,6 +65,20 @@ impl Requests for Sqlite {
         self.readers
             .read("see whose turn it is", move |db| devices.iter().map(|key| earliest_on(db, *key)).collect())
             .await
+    }
+
+    fn lease(&self) -> Option<Duration> {
+        None
+    }
+
+    async fn claim(&self, claims: Vec<(DeviceKey, Position)>) -> Result<Vec<Claim>> {
+        self.readers
+            .read("see whose turn it is", move |db| claims.iter().map(|claim| see(db, *claim)).collect())
+            .await
+    }
+
+    async fn strays(&self, _: Timestamp, _: Position, _: usize) -> Result<Vec<Waiting>> {
+        Ok(Vec::new())
     }
 
     async fn profiles(&self, keys: Vec<ProfileKey>) -> Result<Vec<Option<Profile>>> {
@@ -383,6 +398,19 @@ fn read_waiting(db: &Connection, row: &Row<'_>, heads: &mut Heads) -> rusqlite::
 fn network_of(db: &Connection, key: ProfileKey) -> rusqlite::Result<Network> {
     let mut select = db.prepare_cached("SELECT network FROM profile WHERE number = ?")?;
     select.query_row([key.0], |row| read_network(row, 0))
+}
+
+/// Nothing is written: one process works on the file, and its memory knows what is under way.
+fn see(db: &Connection, (device, position): (DeviceKey, Position)) -> rusqlite::Result<Claim> {
+    Ok(match earliest_on(db, device)? {
+        Some(earliest) if earliest < position => Claim::Later,
+        Some(earliest) if earliest == position => {
+            let cancelled = "SELECT cancelled_at IS NOT NULL FROM request WHERE sequence = ?";
+            let cancelled = db.prepare_cached(cancelled)?.query_row([position.sequence], |row| row.get(0))?;
+            Claim::Granted { lease: Lease(0), begun_before: false, cancelled }
+        }
+        Some(_) | None => Claim::Ended,
+    })
 }
 
 fn earliest_on(db: &Connection, device: DeviceKey) -> rusqlite::Result<Option<Position>> {

@@ -6,6 +6,7 @@ use rusqlite::{Connection, TransactionBehavior};
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_the_main_job.sql"),
     include_str!("../../migrations/sqlite/0002_every_action.sql"),
+    include_str!("../../migrations/sqlite/0003_many_nodes.sql"),
 ];
 
 /// Brings the schema to the newest version.

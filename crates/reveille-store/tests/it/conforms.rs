@@ -1,20 +1,29 @@
-//! Every part of the conformance suite, each as a test of its own.
+//! Every part of the conformance suite, each as a test of its own, on every adapter.
 
-use crate::folder::SqliteBench;
-use reveille_store::conformance;
-
-macro_rules! on_sqlite {
+macro_rules! parts {
     ($($part:ident)*) => {
         const PARTS: &[&str] = &[$(stringify!($part)),*];
-        $(
-            #[tokio::test]
-            async fn $part() {
-                conformance::$part(&SqliteBench).await;
-            }
-        )*
+
+        mod on_sqlite {
+            $(
+                #[tokio::test]
+                async fn $part() {
+                    reveille_store::conformance::$part(&crate::folder::SqliteBench).await;
+                }
+            )*
+        }
+
+        mod on_postgres {
+            $(
+                #[tokio::test]
+                async fn $part() {
+                    reveille_store::conformance::$part(&crate::postgres::PostgresBench).await;
+                }
+            )*
+        }
     };
 }
-reveille_store::each_part_of_store_conformance!(on_sqlite);
+reveille_store::each_part_of_store_conformance!(parts);
 
 #[test]
 fn no_part_of_the_suite_is_left_out() {

@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not know for tests")]
 
+#[path = "../cluster/mod.rs"]
+mod cluster;
 mod conforms;
 mod folder;
 mod plans;
+mod postgres;
 mod sqlite;
 mod upgrades;

@@ -2,6 +2,7 @@
 
 use crate::folder::Folder;
 use reveille_domain::{AccountName, Action, Fault, RequestId, Subject, Terms, Timestamp, Told};
+use reveille_store::Store;
 use reveille_store::sqlite::{Sqlite, SqliteConfig};
 use reveille_store::{
     AcceptLimits, Acceptance, Declaration, Directory, NewRequest, NewSubrequest, Recorded, Recording,
@@ -63,6 +64,7 @@ async fn record_all(store: &Sqlite, id: RequestId) -> reveille_store::Result<Vec
         at: Timestamp(2),
         changes: Vec::new(),
         call: None,
+        guard: reveille_store::Guard::Free,
     });
     store.record(recordings.collect()).await
 }

@@ -2,13 +2,12 @@
 
 use super::{Configured, block_on};
 use crate::declaration::{self, Declared, Keeping};
-use crate::server::{open_store, read_secrets};
+use crate::server::{check_key, open_store, read_secrets};
 use crate::system::{Dice, SystemClock};
 use anyhow::{Context, Result};
 use clap::Args;
 use reveille_domain::Clock;
-use reveille_store::sqlite::Sqlite;
-use reveille_store::{Applied, Directory};
+use reveille_store::{Applied, Store};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -35,9 +34,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let store = open_store(&config)?;
     block_on(async {
+        check_key(&*store, &secrets).await?;
         for (path, declared) in files {
             let applied =
-                apply(&store, declared).await.with_context(|| format!("cannot apply {}", path.display()))?;
+                apply(&*store, declared).await.with_context(|| format!("cannot apply {}", path.display()))?;
             println!("{}: {applied}", path.display());
         }
         Ok(())
@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// Writes what is declared; says what changed, with the secrets that were made up.
-pub(super) async fn apply(store: &Sqlite, declared: Declared) -> Result<String> {
+pub(super) async fn apply(store: &dyn Store, declared: Declared) -> Result<String> {
     let applied = store.apply(declared.declaration, SystemClock::default().now()).await?;
     Ok(summary(&applied, &declared.client_secrets, &declared.user_passwords))
 }

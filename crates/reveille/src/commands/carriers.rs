@@ -6,7 +6,6 @@ use crate::system::SystemClock;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use reveille_domain::{Clock, Network};
-use reveille_store::Directory;
 use std::process::ExitCode;
 
 #[derive(Args)]

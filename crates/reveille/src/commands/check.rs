@@ -2,32 +2,38 @@
 
 use super::{Configured, block_on};
 use crate::config::Config;
-use crate::server::{open_store, read_secrets};
+use crate::server::{check_key, open_store, read_secrets};
 use crate::system::{Dice, SystemClock};
 use anyhow::{Context, Result};
 use reveille_domain::{Clock, Network};
-use reveille_store::Requests;
+use reveille_store::Backlog;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 pub(super) fn run(configured: &Configured) -> Result<ExitCode> {
     let config = Config::read(configured.config.as_deref())?;
     println!("configuration  valid");
-    let sqlite = config.sqlite()?;
-    if sqlite.path.exists() {
-        let store = open_store(&config)?;
-        let backlog = block_on(async move { store.backlog().await.context("cannot read the store") })?;
-        println!(
-            "store          {}: {} subrequests and {} callbacks waiting",
-            sqlite.path.display(),
-            backlog.waiting,
-            backlog.untold
-        );
-    } else {
-        println!("store          {} does not exist yet; serve and apply make it", sqlite.path.display());
-    }
-    if config.server_key().is_some() || sqlite.path.exists() || config.key_file()?.exists() {
-        read_secrets(&config, &Dice::default())?;
+    let new_file = config.sqlite_file().filter(|file| !file.exists());
+    let store = match new_file {
+        Some(file) => {
+            println!("store          {} does not exist yet; serve and apply make it", file.display());
+            None
+        }
+        None => {
+            let store = open_store(&config)?;
+            let backlog = block_on(async { store.backlog().await.context("cannot read the store") })?;
+            let place =
+                config.sqlite_file().map_or("postgres://…".into(), |file| file.display().to_string());
+            let Backlog { waiting, untold } = backlog;
+            println!("store          {place}: {waiting} subrequests and {untold} callbacks waiting");
+            Some(store)
+        }
+    };
+    if config.server_key().is_some() || store.is_some() || config.key_file()?.exists() {
+        let secrets = read_secrets(&config, &Dice::default())?;
+        if let Some(store) = &store {
+            block_on(async { check_key(&**store, &secrets).await })?;
+        }
         match config.server_key() {
             Some(_) => println!("key            given directly"),
             None => println!("key            {}", config.key_file()?.display()),

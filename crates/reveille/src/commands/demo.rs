@@ -130,11 +130,11 @@ async fn prepare(config: &Config, listener: SocketAddr) -> Result<Vec<String>> {
     let keeping = Keeping { secrets: &secrets, random: &random, guard: &guard };
     let declared = declaration::read(&declaration_of(listener), &keeping)?;
     let store = open_store(config)?;
-    apply::apply(&store, declared).await?;
+    apply::apply(&*store, declared).await?;
     let (csv, iccids) = sample_fleet()?;
     let rows =
         fleet::read(csv.as_bytes()).map_err(|problems| anyhow::anyhow!("the sample fleet: {problems:?}"))?;
-    let written = write(&store, rows, &ProgressBar::hidden()).await?;
+    let written = write(&*store, rows, &ProgressBar::hidden()).await?;
     ensure!(written.is_ok(), "the sample fleet was not imported: {written:?}");
     store.close();
     Ok(iccids)

@@ -6,8 +6,7 @@ use crate::server::open_store;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use reveille_store::sqlite::Sqlite;
-use reveille_store::{FleetProblem, FleetRow, Imported, Inventory, ProfileFilter};
+use reveille_store::{FleetProblem, FleetRow, Imported, ProfileFilter, Store};
 use std::fs::File;
 use std::io::{BufReader, Write};
 use std::path::PathBuf;
@@ -57,7 +56,7 @@ fn import(path: &PathBuf, configured: &Configured) -> Result<ExitCode> {
     };
     let store = open_store(&config)?;
     let bar = ProgressBar::new(u64::try_from(rows.len())?).with_style(style()?);
-    let imported = block_on(write(&store, rows, &bar))?;
+    let imported = block_on(write(&*store, rows, &bar))?;
     bar.finish_and_clear();
     store.close();
     match imported {
@@ -90,7 +89,7 @@ fn refuse(path: &std::path::Path, problems: &[FleetProblem]) -> ExitCode {
 
 /// Checks every row against the store, then writes them in batches; a repeat completes what was cut off.
 pub(super) async fn write(
-    store: &Sqlite,
+    store: &dyn Store,
     rows: Vec<FleetRow>,
     bar: &ProgressBar,
 ) -> Result<Result<Imported, Vec<FleetProblem>>> {

@@ -6,7 +6,6 @@ use crate::system::Dice;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use reveille_api::{hash_password, random_password};
-use reveille_store::Directory;
 use std::process::ExitCode;
 
 #[derive(Args)]

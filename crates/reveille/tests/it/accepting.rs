@@ -1,7 +1,7 @@
 //! Promise 1: accepted means durable, and refused means that nothing is left; what a request is accepted as.
 
 use crate::app::{ACCOUNT, App, OTHER_ACCOUNT, RESUME, resume_body};
-use reveille_store::{Requests, SubrequestFilter, SubrequestState};
+use reveille_store::{SubrequestFilter, SubrequestState};
 use serde_json::{Value, json};
 
 const PROFILE: &str = "89148000000000000019";

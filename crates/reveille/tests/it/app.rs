@@ -12,8 +12,7 @@ use reveille::server::{Given, Server, open_store, read_secrets};
 use reveille_domain::clock::ManualClock;
 use reveille_domain::{AccountName, Clock, Timestamp};
 use reveille_engine::{Engine, Random};
-use reveille_store::sqlite::Sqlite;
-use reveille_store::{RequestFilter, Requests, Store};
+use reveille_store::{RequestFilter, Store};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -117,7 +116,7 @@ impl App {
     }
 
     /// The same files through connections of their own, as another process would open them.
-    pub(crate) fn second_store(&self) -> Arc<Sqlite> {
+    pub(crate) fn second_store(&self) -> Arc<dyn Store> {
         open_store(&self.config).unwrap()
     }
 

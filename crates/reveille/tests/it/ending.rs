@@ -3,7 +3,6 @@
 use crate::app::App;
 use crate::fleet;
 use reveille_domain::{Clock, Network};
-use reveille_store::{Directory, Requests};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 

@@ -3,7 +3,6 @@
 use crate::app::{ACCOUNT, App, RESUME, resume_body};
 use crate::caller::Answer;
 use hyper::Method;
-use reveille_store::Directory;
 use serde_json::json;
 
 const PROFILES: &str = "/api/reveille/v1/profiles?account=0000123456-00001";

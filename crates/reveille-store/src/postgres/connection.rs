@@ -1,0 +1,152 @@
+//! One connection: statements prepared once, and every wait on the database has an end.
+//!
+//! A connection belongs to one thread at a time and drives its socket on a small runtime of its own, so that
+//! the functions over it read like those over SQLite.
+
+use super::PostgresConfig;
+use super::tls;
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row, Statement};
+
+/// How long one statement may take, from sending it to the end of its answer. A database that does not
+/// answer by then is given up, and with it the connection.
+const STATEMENT_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long opening a connection may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// What each session is told: a commit is confirmed when it is on disk (and with synchronous standbys, on
+/// theirs), no statement waits long for another's rows, and a transaction whose node went away ends soon.
+const SESSION: &str = "SET synchronous_commit = on; SET statement_timeout = '25s'; SET lock_timeout = '5s';
+     SET idle_in_transaction_session_timeout = '10s'; SET TIME ZONE 'UTC'; SET client_min_messages = warning";
+
+/// What can go wrong on a connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SqlError {
+    /// The database refused, or the connection broke.
+    #[error("{}", told(.0))]
+    Refused(#[from] tokio_postgres::Error),
+    /// The database did not answer in time.
+    #[error("the database did not answer within {0:?}")]
+    Silent(Duration),
+    /// A column holds what nobody writes.
+    #[error("column {column} holds {text:?}")]
+    Corrupt {
+        /// Which.
+        column: &'static str,
+        /// What.
+        text: String,
+    },
+    /// The connection cannot be made.
+    #[error("{0}")]
+    Setup(String),
+}
+
+/// The server's own words, where it has said any.
+fn told(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(error) => format!("{} ({})", error.message(), error.code().code()),
+        None => error.to_string(),
+    }
+}
+
+/// What the functions over a connection answer.
+pub(super) type Sql<T> = Result<T, SqlError>;
+
+/// An open connection.
+pub(super) struct Db {
+    client: Client,
+    statements: HashMap<Box<str>, Statement>,
+    /// Taken out when the connection is dropped.
+    runtime: Option<Runtime>,
+    broken: bool,
+    /// Where what is written on it is counted: each writer of a node has a place of its own.
+    pub(super) slot: i32,
+}
+
+impl Db {
+    /// Connects, and says how the session shall be.
+    pub(super) fn open(config: &PostgresConfig) -> Sql<Self> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| SqlError::Setup(error.to_string()))?;
+        let connecting = tls::connect(&config.url);
+        let client = within(&runtime, CONNECT_WITHIN, connecting)?;
+        let mut db =
+            Self { client, statements: HashMap::new(), runtime: Some(runtime), broken: false, slot: 0 };
+        db.batch(SESSION)?;
+        Ok(db)
+    }
+
+    /// Whether it must not be used again.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken || self.client.is_closed()
+    }
+
+    /// Every row that `sql` answers.
+    pub(super) fn query(&mut self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Sql<Vec<Row>> {
+        let statement = self.prepare(sql)?;
+        self.run(|client| async move { client.query(&statement, params).await })
+    }
+
+    /// The row that `sql` answers, if it answers any.
+    pub(super) fn query_opt(&mut self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Sql<Option<Row>> {
+        Ok(self.query(sql, params)?.into_iter().next())
+    }
+
+    /// The row that `sql` answers, which answers one.
+    pub(super) fn query_one(&mut self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Sql<Row> {
+        let statement = self.prepare(sql)?;
+        self.run(|client| async move { client.query_one(&statement, params).await })
+    }
+
+    /// How many rows `sql` changed.
+    pub(super) fn execute(&mut self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Sql<usize> {
+        let statement = self.prepare(sql)?;
+        let rows = self.run(|client| async move { client.execute(&statement, params).await })?;
+        Ok(usize::try_from(rows).unwrap_or(usize::MAX))
+    }
+
+    /// Runs statements without parameters.
+    pub(super) fn batch(&mut self, sql: &str) -> Sql<()> {
+        self.run(|client| async move { client.batch_execute(sql).await })
+    }
+
+    fn prepare(&mut self, sql: &str) -> Sql<Statement> {
+        if let Some(statement) = self.statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.run(|client| async move { client.prepare(sql).await })?;
+        self.statements.insert(sql.into(), statement.clone());
+        Ok(statement)
+    }
+
+    fn run<'a, T, F>(&'a mut self, work: impl FnOnce(&'a Client) -> F) -> Sql<T>
+    where
+        F: Future<Output = Result<T, tokio_postgres::Error>> + 'a,
+    {
+        let runtime = self.runtime.as_ref().expect("it is there until the connection is dropped");
+        let done = within(runtime, STATEMENT_WITHIN, async { Ok(work(&self.client).await?) });
+        // A statement that was refused leaves the connection as it was; silence does not.
+        self.broken |= matches!(done, Err(SqlError::Silent(_)));
+        done
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background(); // may be dropped where nothing may block
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the database lives in real time, not in the server's clock")]
+fn within<T>(runtime: &Runtime, limit: Duration, work: impl Future<Output = Sql<T>>) -> Sql<T> {
+    runtime
+        .block_on(async { tokio::time::timeout(limit, work).await.unwrap_or(Err(SqlError::Silent(limit))) })
+}

@@ -1,0 +1,517 @@
+//! Recording outcomes, warnings and calls: what subrequests came to, in one transaction.
+//!
+//! A batch is written in a few statements, each over all of it. The eUICCs concerned are locked first, in the
+//! order of their keys: whoever claims one of them waits for this, or this sees that it was claimed.
+
+use super::codes::{self, get, int};
+use super::connection::{Db, Sql};
+use super::leases::millis;
+use crate::codes::USUAL_REPLY;
+use crate::{Change, Guard, Outlet, ProfileKey, Recorded, Recording, UnsettledCall, Warning};
+use reveille_domain::{Eid, Fault, Imei, Left, Msisdn, Position, ProfileState};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+/// How a guard is told to a statement.
+const FREE: i32 = 0;
+const LEASED: i32 = 1;
+const UNBEGUN: i32 = 2;
+
+pub(super) fn record(
+    db: &mut Db,
+    node: i32,
+    lasts: Duration,
+    recordings: &[Recording],
+) -> Sql<Vec<Recorded>> {
+    let mut seen = HashSet::with_capacity(recordings.len());
+    let firsts: Vec<&Recording> =
+        recordings.iter().filter(|recording| seen.insert(recording.position())).collect();
+    lock_euiccs(db, &firsts)?;
+    let leases = end(db, &firsts)?;
+    let now: Vec<Now<'_>> = firsts
+        .iter()
+        .filter_map(|recording| Some(Now { recording, lease: *leases.get(&recording.position())? }))
+        .collect();
+    change_profiles(db, &now)?;
+    insert_callbacks(db, node, lasts, &now)?;
+    count(db, &now)?;
+    let refused = if now.len() == firsts.len() { HashSet::new() } else { without_outcome(db, &firsts)? };
+    let mut fresh: HashSet<Position> = leases.into_keys().collect();
+    let answer = |recording: &Recording| match recording.position() {
+        position if fresh.remove(&position) => Recorded::Now,
+        position if refused.contains(&position) => Recorded::Refused,
+        _ => Recorded::Before,
+    };
+    Ok(recordings.iter().map(answer).collect())
+}
+
+/// An outcome that is recorded with this batch, and the number by which its profile's history is in order.
+struct Now<'a> {
+    recording: &'a Recording,
+    lease: i64,
+}
+
+impl Now<'_> {
+    fn account(&self) -> &str {
+        self.recording.request.account.as_str()
+    }
+
+    fn sequence(&self) -> i64 {
+        self.recording.request.sequence
+    }
+
+    fn number(&self) -> i32 {
+        int(self.recording.number)
+    }
+}
+
+fn places(recordings: &[&Recording]) -> (Vec<i64>, Vec<i32>) {
+    recordings.iter().map(|recording| (recording.request.sequence, int(recording.number))).unzip()
+}
+
+fn lock_euiccs(db: &mut Db, recordings: &[&Recording]) -> Sql<()> {
+    let (sequences, numbers) = places(recordings);
+    db.execute(
+        "SELECT d.number FROM device AS d
+         WHERE d.number IN (SELECT s.device FROM unnest($1::BIGINT[], $2::INTEGER[]) AS k (sequence, number)
+                            JOIN subrequest AS s USING (sequence, number))
+         ORDER BY d.number FOR NO KEY UPDATE",
+        &[&sequences, &numbers],
+    )?;
+    Ok(())
+}
+
+/// Ends those subrequests whose guard holds and that have not ended; each with the number of its lease, or
+/// where it has none, the next.
+fn end(db: &mut Db, recordings: &[&Recording]) -> Sql<HashMap<Position, i64>> {
+    let (sequences, numbers) = places(recordings);
+    let fault = |recording: &&Recording| recording.told.result.as_ref().err().cloned();
+    let faults: Vec<Option<Fault>> = recordings.iter().map(fault).collect();
+    let names: Vec<Option<&str>> = faults.iter().map(|fault| fault.as_ref().map(Fault::name)).collect();
+    let details: Vec<Option<&str>> =
+        faults.iter().map(|fault| fault.as_ref().and_then(Fault::detail)).collect();
+    let ended_at: Vec<i64> = recordings.iter().map(|recording| recording.at.0).collect();
+    let call = |recording: &&Recording| recording.call;
+    let calls: Vec<i32> = recordings.iter().map(|r| call(r).map_or(0, |call| int(call.ordinal))).collect();
+    let called_at: Vec<Option<i64>> =
+        recordings.iter().map(|r| call(r).map(|call| call.began_at.0)).collect();
+    let replies: Vec<Option<&str>> = recordings
+        .iter()
+        .map(|r| call(r).map(|call| call.reply).filter(|reply| *reply != USUAL_REPLY))
+        .collect();
+    let (guards, leases): (Vec<i32>, Vec<i64>) = recordings.iter().map(|r| told(r.guard)).unzip();
+    let rows = db.query(
+        "UPDATE subrequest AS s
+         SET outcome = CASE WHEN k.fault IS NULL THEN 'succeeded' ELSE 'failed' END, fault = k.fault,
+             fault_detail = k.detail, ended_at = k.ended_at, calls = k.calls, called_at = k.called_at,
+             reply = k.reply
+         FROM unnest($1::BIGINT[], $2::INTEGER[], $3::TEXT[], $4::TEXT[], $5::BIGINT[], $6::INTEGER[],
+                     $7::BIGINT[], $8::TEXT[], $9::INTEGER[], $10::BIGINT[])
+                  AS k (sequence, number, fault, detail, ended_at, calls, called_at, reply, guard, lease)
+         WHERE s.sequence = k.sequence AND s.number = k.number AND s.ended_at IS NULL
+           AND CASE k.guard
+                   WHEN 0 THEN true
+                   WHEN 1 THEN EXISTS (SELECT 1 FROM device AS d WHERE d.number = s.device AND d.lease = k.lease)
+                   ELSE NOT EXISTS (SELECT 1 FROM device AS d WHERE d.number = s.device
+                                    AND d.lease_sequence = s.sequence AND d.lease_position = s.number)
+               END
+         RETURNING s.sequence, s.number, CASE k.guard WHEN 1 THEN k.lease ELSE nextval('lease_number') END AS lease",
+        &[
+            &sequences, &numbers, &names, &details, &ended_at, &calls, &called_at, &replies, &guards, &leases,
+        ],
+    )?;
+    rows.iter().map(|row| Ok((codes::read_position(row)?, get(row, "lease")?))).collect()
+}
+
+fn told(guard: Guard) -> (i32, i64) {
+    match guard {
+        Guard::Free => (FREE, 0),
+        Guard::Leased(lease) => (LEASED, lease.0),
+        Guard::Unbegun => (UNBEGUN, 0),
+    }
+}
+
+/// Which of them are there and have no outcome.
+fn without_outcome(db: &mut Db, recordings: &[&Recording]) -> Sql<HashSet<Position>> {
+    let (sequences, numbers) = places(recordings);
+    let rows = db.query(
+        "SELECT s.sequence, s.number FROM unnest($1::BIGINT[], $2::INTEGER[]) AS k (sequence, number)
+         JOIN subrequest AS s USING (sequence, number) WHERE s.ended_at IS NULL",
+        &[&sequences, &numbers],
+    )?;
+    rows.iter().map(codes::read_position).collect()
+}
+
+/// Changes of profiles that one statement may make: none of a profile twice.
+#[derive(Default)]
+struct Wave<'a> {
+    to: Vec<(&'a Now<'a>, &'a Change)>,
+    doubts: Vec<(&'a Now<'a>, ProfileKey)>,
+    notices: Vec<(&'a Now<'a>, ProfileKey)>,
+}
+
+fn change_profiles(db: &mut Db, now: &[Now<'_>]) -> Sql<()> {
+    let mut waves: Vec<Wave<'_>> = Vec::new();
+    let mut next_wave: HashMap<ProfileKey, usize> = HashMap::new();
+    for ended in now {
+        for change in &ended.recording.changes {
+            let profile = match change {
+                Change::To { profile, .. } | Change::InDoubt { profile } | Change::Noticed { profile } => {
+                    *profile
+                }
+            };
+            let at = next_wave.entry(profile).or_default();
+            if waves.len() == *at {
+                waves.push(Wave::default());
+            }
+            match change {
+                Change::To { .. } => waves[*at].to.push((ended, change)),
+                Change::InDoubt { profile } => waves[*at].doubts.push((ended, *profile)),
+                Change::Noticed { profile } => waves[*at].notices.push((ended, *profile)),
+            }
+            *at += 1;
+        }
+    }
+    for wave in &waves {
+        if !wave.to.is_empty() {
+            move_profiles(db, &wave.to)?;
+        }
+        if !wave.doubts.is_empty() {
+            doubt_profiles(db, &wave.doubts)?;
+        }
+        if !wave.notices.is_empty() {
+            let (keys, at): (Vec<i64>, Vec<i64>) =
+                wave.notices.iter().map(|(ended, profile)| (profile.0, ended.recording.at.0)).unzip();
+            db.execute(
+                "UPDATE profile AS p SET noticed_at = k.at FROM unnest($1::BIGINT[], $2::BIGINT[]) AS k (profile, at)
+                 WHERE p.number = k.profile",
+                &[&keys, &at],
+            )?;
+        }
+    }
+    let is_noted = |ended: &&Now<'_>| {
+        ended.recording.changes.iter().all(|change| matches!(change, Change::Noticed { .. }))
+    };
+    note_unchanged(db, &now.iter().filter(is_noted).collect::<Vec<_>>())
+}
+
+fn move_profiles(db: &mut Db, changes: &[(&Now<'_>, &Change)]) -> Sql<()> {
+    let is_suspended = |state| matches!(state, ProfileState::Suspended(_));
+    let mut columns = Moves::default();
+    for (ended, change) in changes {
+        let Change::To { profile, from, to, plan } = change else { continue };
+        columns.profile.push(profile.0);
+        columns.lease.push(ended.lease);
+        columns.sequence.push(ended.sequence());
+        columns.number.push(ended.number());
+        columns.account.push(ended.account());
+        columns.at.push(ended.recording.at.0);
+        columns.from_state.push(codes::state(from.state));
+        columns.to_state.push(codes::state(to.state));
+        columns.from_status.push(codes::status(from.status));
+        columns.to_status.push(codes::status(to.status));
+        columns.from_fallback.push(from.fallback);
+        columns.to_fallback.push(to.fallback);
+        columns.from_plan.push(plan.as_ref().and_then(|plan| plan.from.as_deref()));
+        columns.to_plan.push(plan.as_ref().map(|plan| &*plan.to));
+        columns.is_suspended.push(is_suspended(to.state));
+        columns.was_suspended.push(is_suspended(from.state));
+    }
+    let Moves { profile, at, to_state, to_status, to_fallback, to_plan, is_suspended, was_suspended, .. } =
+        &columns;
+    db.execute(
+        "UPDATE profile AS p
+         SET state = k.state, status = k.status, fallback = k.fallback, in_doubt = false,
+             service_plan = coalesce(k.plan, p.service_plan),
+             suspended_at = CASE WHEN k.suspended AND NOT k.before THEN k.at WHEN k.suspended THEN p.suspended_at END,
+             noticed_at = CASE WHEN k.suspended AND k.before THEN p.noticed_at END
+         FROM unnest($1::BIGINT[], $2::BIGINT[], $3::TEXT[], $4::TEXT[], $5::BOOLEAN[], $6::TEXT[], $7::BOOLEAN[],
+                     $8::BOOLEAN[]) AS k (profile, at, state, status, fallback, plan, suspended, before)
+         WHERE p.number = k.profile",
+        &[profile, at, to_state, to_status, to_fallback, to_plan, is_suspended, was_suspended],
+    )?;
+    let Moves { lease, sequence, number, account, from_state, from_status, from_fallback, from_plan, .. } =
+        &columns;
+    db.execute(
+        "INSERT INTO history (profile, lease, sequence, number, account, at, from_state, to_state, from_status,
+                              to_status, from_fallback, to_fallback, from_plan, to_plan, in_doubt, changed)
+         SELECT k.*, false, true
+         FROM unnest($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::INTEGER[], $5::TEXT[], $6::BIGINT[], $7::TEXT[],
+                     $8::TEXT[], $9::TEXT[], $10::TEXT[], $11::BOOLEAN[], $12::BOOLEAN[], $13::TEXT[],
+                     $14::TEXT[]) AS k",
+        &[
+            profile, lease, sequence, number, account, at, from_state, to_state, from_status, to_status,
+            from_fallback, to_fallback, from_plan, to_plan,
+        ],
+    )?;
+    Ok(())
+}
+
+/// Columns of `move_profiles`.
+#[derive(Default)]
+struct Moves<'a> {
+    profile: Vec<i64>,
+    lease: Vec<i64>,
+    sequence: Vec<i64>,
+    number: Vec<i32>,
+    account: Vec<&'a str>,
+    at: Vec<i64>,
+    from_state: Vec<&'static str>,
+    to_state: Vec<&'static str>,
+    from_status: Vec<&'static str>,
+    to_status: Vec<&'static str>,
+    from_fallback: Vec<bool>,
+    to_fallback: Vec<bool>,
+    from_plan: Vec<Option<&'a str>>,
+    to_plan: Vec<Option<&'a str>>,
+    is_suspended: Vec<bool>,
+    was_suspended: Vec<bool>,
+}
+
+fn doubt_profiles(db: &mut Db, doubts: &[(&Now<'_>, ProfileKey)]) -> Sql<()> {
+    let keys: Vec<i64> = doubts.iter().map(|(_, profile)| profile.0).collect();
+    let leases: Vec<i64> = doubts.iter().map(|(ended, _)| ended.lease).collect();
+    let sequences: Vec<i64> = doubts.iter().map(|(ended, _)| ended.sequence()).collect();
+    let numbers: Vec<i32> = doubts.iter().map(|(ended, _)| ended.number()).collect();
+    let accounts: Vec<&str> = doubts.iter().map(|(ended, _)| ended.account()).collect();
+    let at: Vec<i64> = doubts.iter().map(|(ended, _)| ended.recording.at.0).collect();
+    db.execute("UPDATE profile SET in_doubt = true WHERE number = ANY($1)", &[&keys])?;
+    db.execute(
+        "INSERT INTO history (profile, lease, sequence, number, account, at, from_state, to_state, from_status,
+                              to_status, from_fallback, to_fallback, in_doubt, changed)
+         SELECT p.number, k.lease, k.sequence, k.number, k.account, k.at, p.state, p.state, p.status, p.status,
+                p.fallback, p.fallback, true, true
+         FROM unnest($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::INTEGER[], $5::TEXT[], $6::BIGINT[])
+                  AS k (profile, lease, sequence, number, account, at)
+         JOIN profile AS p ON p.number = k.profile",
+        &[&keys, &leases, &sequences, &numbers, &accounts, &at],
+    )?;
+    Ok(())
+}
+
+/// Outcomes that changed nothing: the profile's rows lead to them all the same.
+fn note_unchanged(db: &mut Db, ended: &[&Now<'_>]) -> Sql<()> {
+    if ended.is_empty() {
+        return Ok(());
+    }
+    let sequences: Vec<i64> = ended.iter().map(|ended| ended.sequence()).collect();
+    let numbers: Vec<i32> = ended.iter().map(|ended| ended.number()).collect();
+    let leases: Vec<i64> = ended.iter().map(|ended| ended.lease).collect();
+    let at: Vec<i64> = ended.iter().map(|ended| ended.recording.at.0).collect();
+    db.execute(
+        "INSERT INTO history (profile, lease, sequence, number, account, at, from_state, to_state, from_status,
+                              to_status, from_fallback, to_fallback, in_doubt, changed)
+         SELECT p.number, k.lease, s.sequence, s.number, s.account, k.at, p.state, p.state, p.status, p.status,
+                p.fallback, p.fallback, false, false
+         FROM unnest($1::BIGINT[], $2::INTEGER[], $3::BIGINT[], $4::BIGINT[]) AS k (sequence, number, lease, at)
+         JOIN subrequest AS s USING (sequence, number) JOIN profile AS p ON p.number = s.profile",
+        &[&sequences, &numbers, &leases, &at],
+    )?;
+    Ok(())
+}
+
+/// Columns of `insert_callbacks`.
+#[derive(Default)]
+struct Messages<'a> {
+    sequence: Vec<i64>,
+    number: Vec<i32>,
+    account: Vec<&'a str>,
+    service: Vec<i32>,
+    eid: Vec<Option<&'a str>>,
+    imei: Vec<Option<&'a str>>,
+    msisdn: Vec<Option<&'a str>>,
+    left_state: Vec<Option<&'static str>>,
+    left_status: Vec<Option<&'static str>>,
+    left_role: Vec<Option<&'static str>>,
+    at: Vec<i64>,
+    document: Vec<Option<&'a str>>,
+}
+
+/// The messages that tell the outcomes; whoever records them attempts them first.
+fn insert_callbacks(db: &mut Db, node: i32, lasts: Duration, now: &[Now<'_>]) -> Sql<()> {
+    let mut columns = Messages::default();
+    for ended in now {
+        let told = &ended.recording.told;
+        let (state, profile, document) = match &told.result {
+            Ok(Left::Profile(left)) => (Some(left.state), Some((left.status, left.role)), None),
+            Ok(Left::Device(state)) => (Some(*state), None, None),
+            Ok(Left::Document(body)) => (None, None, Some(&**body)),
+            Ok(Left::Waiting) | Err(_) => (None, None, None),
+        };
+        columns.sequence.push(ended.sequence());
+        columns.number.push(ended.number());
+        columns.account.push(ended.account());
+        columns.service.push(codes::service(ended.recording.request.action.service()).into());
+        columns.eid.push(told.eid.as_ref().map(Eid::as_str));
+        columns.imei.push(told.imei.as_ref().map(Imei::as_str));
+        columns.msisdn.push(told.msisdn.as_ref().map(Msisdn::as_str));
+        columns.left_state.push(state.map(codes::state));
+        columns.left_status.push(profile.map(|(status, _)| codes::status(status)));
+        columns.left_role.push(profile.map(|(_, role)| codes::role(role)));
+        columns.at.push(ended.recording.at.0);
+        columns.document.push(document);
+    }
+    let Messages { sequence, number, account, service, eid, imei, msisdn, left_state, left_status, .. } =
+        &columns;
+    db.execute(
+        "INSERT INTO callback (sequence, number, warned_at, account, service, eid, imei, msisdn, left_state,
+                               left_status, left_role, next_attempt_at, lease_node, lease_until)
+         SELECT k.sequence, k.number, 0, k.account, k.service, k.eid, k.imei, k.msisdn, k.left_state,
+                k.left_status, k.left_role, k.at, $12, clock_timestamp() + $13::BIGINT * INTERVAL '1 millisecond'
+         FROM unnest($1::BIGINT[], $2::INTEGER[], $3::TEXT[], $4::INTEGER[], $5::TEXT[], $6::TEXT[], $7::TEXT[],
+                     $8::TEXT[], $9::TEXT[], $10::TEXT[], $11::BIGINT[])
+                  AS k (sequence, number, account, service, eid, imei, msisdn, left_state, left_status, left_role, at)",
+        &[
+            sequence, number, account, service, eid, imei, msisdn, left_state, left_status,
+            &columns.left_role, &columns.at, &node, &millis(lasts),
+        ],
+    )?;
+    if columns.document.iter().any(Option::is_some) {
+        db.execute(
+            "INSERT INTO callback_document (sequence, number, account, body)
+             SELECT k.* FROM unnest($1::BIGINT[], $2::INTEGER[], $3::TEXT[], $4::TEXT[])
+                  AS k (sequence, number, account, body) WHERE k.body IS NOT NULL",
+            &[sequence, number, account, &columns.document],
+        )?;
+    }
+    Ok(())
+}
+
+/// What a batch of outcomes adds to a request's counts.
+#[derive(Default)]
+struct Counts {
+    succeeded: i32,
+    failed: i32,
+    last_at: i64,
+}
+
+fn count(db: &mut Db, now: &[Now<'_>]) -> Sql<()> {
+    let mut requests: BTreeMap<i64, Counts> = BTreeMap::new();
+    let mut faults: BTreeMap<(i64, &'static str), i32> = BTreeMap::new();
+    let mut accounts: BTreeMap<&str, i64> = BTreeMap::new();
+    for ended in now {
+        let counts = requests.entry(ended.sequence()).or_default();
+        counts.last_at = counts.last_at.max(ended.recording.at.0);
+        match &ended.recording.told.result {
+            Ok(_) => counts.succeeded += 1,
+            Err(fault) => {
+                counts.failed += 1;
+                *faults.entry((ended.sequence(), fault.name())).or_default() += 1;
+            }
+        }
+        *accounts.entry(ended.account()).or_default() -= 1;
+    }
+    count_requests(db, &requests)?;
+    if !faults.is_empty() {
+        let (sequences, names): (Vec<i64>, Vec<&str>) = faults.keys().copied().unzip();
+        let subrequests: Vec<i32> = faults.into_values().collect();
+        db.execute(
+            "INSERT INTO request_fault AS f (sequence, fault, subrequests)
+             SELECT k.* FROM unnest($1::BIGINT[], $2::TEXT[], $3::INTEGER[]) AS k
+             ON CONFLICT (sequence, fault) DO UPDATE SET subrequests = f.subrequests + excluded.subrequests",
+            &[&sequences, &names, &subrequests],
+        )?;
+    }
+    for (account, more) in accounts {
+        count_waiting(db, account, more)?;
+    }
+    count_untold(db, i64::try_from(now.len()).unwrap_or(i64::MAX))
+}
+
+/// Adds to the requests' counts, their rows locked in one order: other nodes record outcomes of them too.
+fn count_requests(db: &mut Db, requests: &BTreeMap<i64, Counts>) -> Sql<()> {
+    let sequences: Vec<i64> = requests.keys().copied().collect();
+    let succeeded: Vec<i32> = requests.values().map(|counts| counts.succeeded).collect();
+    let failed: Vec<i32> = requests.values().map(|counts| counts.failed).collect();
+    let last_at: Vec<i64> = requests.values().map(|counts| counts.last_at).collect();
+    let locked = "SELECT sequence FROM request WHERE sequence = ANY($1) ORDER BY sequence FOR NO KEY UPDATE";
+    db.execute(locked, &[&sequences])?;
+    db.execute(
+        "UPDATE request AS r
+         SET succeeded = r.succeeded + k.succeeded, failed = r.failed + k.failed,
+             ended_at = CASE WHEN r.succeeded + r.failed + k.succeeded + k.failed = r.subrequests THEN k.at END
+         FROM unnest($1::BIGINT[], $2::INTEGER[], $3::INTEGER[], $4::BIGINT[]) AS k (sequence, succeeded, failed, at)
+         WHERE r.sequence = k.sequence",
+        &[&sequences, &succeeded, &failed, &last_at],
+    )?;
+    Ok(())
+}
+
+/// Adds to what waits, in this writer's own slot.
+pub(super) fn count_waiting(db: &mut Db, account: &str, more: i64) -> Sql<()> {
+    let slot = db.slot;
+    db.execute(
+        "INSERT INTO account_backlog AS b (account, slot, waiting) VALUES ($1, $2, $3)
+         ON CONFLICT (account, slot) DO UPDATE SET waiting = b.waiting + excluded.waiting",
+        &[&account, &slot, &more],
+    )?;
+    add_to_backlog(db, more, 0)
+}
+
+/// Adds to what is untold, likewise.
+pub(super) fn count_untold(db: &mut Db, more: i64) -> Sql<()> {
+    add_to_backlog(db, 0, more)
+}
+
+fn add_to_backlog(db: &mut Db, waiting: i64, untold: i64) -> Sql<()> {
+    let slot = db.slot;
+    db.execute(
+        "INSERT INTO backlog AS b (slot, waiting, untold) VALUES ($1, $2, $3)
+         ON CONFLICT (slot) DO UPDATE SET waiting = b.waiting + excluded.waiting, untold = b.untold + excluded.untold",
+        &[&slot, &waiting, &untold],
+    )?;
+    Ok(())
+}
+
+/// Which warnings were written: those of subrequests without outcome that were not warned of before.
+pub(super) fn warn(db: &mut Db, node: i32, lasts: Duration, warnings: &[Warning]) -> Sql<Vec<bool>> {
+    let mut written = Vec::with_capacity(warnings.len());
+    for warning in warnings {
+        let told = &warning.told;
+        let service = i32::from(codes::service(Outlet::of(&warning.request).service));
+        let rows = db.execute(
+            "INSERT INTO callback (sequence, number, warned_at, account, service, eid, imei, msisdn, next_attempt_at,
+                                   lease_node, lease_until)
+             SELECT s.sequence, s.number, $3, s.account, $4, $5, $6, $7, $3, $8,
+                    clock_timestamp() + $9::BIGINT * INTERVAL '1 millisecond'
+             FROM subrequest AS s
+             WHERE s.sequence = $1 AND s.number = $2 AND s.ended_at IS NULL
+               AND NOT EXISTS (SELECT 1 FROM callback AS c
+                               WHERE c.sequence = s.sequence AND c.number = s.number AND c.warned_at > 0)",
+            &[
+                &warning.request.sequence,
+                &int(warning.number),
+                &warning.at.0.max(1),
+                &service,
+                &told.eid.as_ref().map(Eid::as_str),
+                &told.imei.as_ref().map(Imei::as_str),
+                &told.msisdn.as_ref().map(Msisdn::as_str),
+                &node,
+                &millis(lasts),
+            ],
+        )?;
+        written.push(rows == 1);
+    }
+    count_untold(db, written.iter().map(|written| i64::from(*written)).sum())?;
+    Ok(written)
+}
+
+pub(super) fn note_calls(db: &mut Db, calls: &[UnsettledCall]) -> Sql<()> {
+    for call in calls {
+        let UnsettledCall { position, account, ordinal, began_at, ended_at, reply } = call;
+        db.execute(
+            "INSERT INTO carrier_call (sequence, number, ordinal, account, began_at, ended_at, reply)
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+            &[
+                &position.sequence,
+                &int(position.number),
+                &int(*ordinal),
+                &account.as_str(),
+                &began_at.0,
+                &ended_at.0,
+                reply,
+            ],
+        )?;
+    }
+    Ok(())
+}

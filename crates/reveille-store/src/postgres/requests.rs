@@ -1,0 +1,682 @@
+//! Accepting requests, claiming and reading back what waits, and showing them.
+
+use super::codes::{
+    self, HEAD, Heads, PROFILE, get, int, lane, limit, optional_at, read_fault, read_head, read_id,
+    read_network, read_position, read_profile, read_subject, read_text, read_u32,
+};
+use super::connection::{Db, Sql};
+use super::pages::PAGE;
+use super::record::count_waiting;
+use super::{Postgres, leases, pages, record};
+use crate::writer::Urgency;
+use crate::{
+    AcceptLimits, Acceptance, Accepted, Backlog, ChangeCounts, Claim, DeviceKey, ITSELF, IdempotencyKey,
+    Lane, NewRequest, NewSubrequest, ProfileKey, ProfileTarget, Recorded, Recording, RequestFilter,
+    RequestView, Requests, Result, SubrequestFilter, SubrequestState, SubrequestView, Target, UnsettledCall,
+    Waiting, Warning, lane_of,
+};
+use async_trait::async_trait;
+use reveille_domain::{
+    AccountName, Action, Fault, Network, Part, Position, Profile, RequestId, Subject, Timestamp,
+};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_postgres::Row;
+
+#[async_trait]
+impl Requests for Postgres {
+    async fn accept_then(
+        &self,
+        request: NewRequest,
+        limits: AcceptLimits,
+        accepted: Accepted,
+    ) -> Result<Acceptance> {
+        let rows = request.subrequests.len();
+        let write = move |db: &mut Db| accept(db, &request, limits);
+        let settled = |acceptance: &Acceptance| {
+            if let Acceptance::Accepted { sequence } = acceptance {
+                accepted(*sequence);
+            }
+        };
+        self.accepting.write_then("accept a request", rows, Urgency::Now, write, settled).await
+    }
+
+    async fn lanes(&self) -> Result<Vec<(AccountName, Lane)>> {
+        self.readers.read("find the lanes in which work waits", lanes).await
+    }
+
+    async fn waiting(
+        &self,
+        account: &AccountName,
+        in_lane: Lane,
+        after: Position,
+        limit: usize,
+    ) -> Result<Vec<Waiting>> {
+        let account = account.clone();
+        self.readers.read("read what waits", move |db| waiting(db, &account, in_lane, after, limit)).await
+    }
+
+    async fn waiting_of(&self, request: RequestId, after: u32, limit: usize) -> Result<Vec<Waiting>> {
+        let read = move |db: &mut Db| waiting_of(db, request, after, limit);
+        self.readers.read("read what waits of a request", read).await
+    }
+
+    async fn earliest_on(&self, devices: Vec<DeviceKey>) -> Result<Vec<Option<Position>>> {
+        self.readers.read("see whose turn it is", move |db| earliest_on(db, &devices)).await
+    }
+
+    fn lease(&self) -> Option<Duration> {
+        Some(self.lease)
+    }
+
+    async fn claim(&self, claims: Vec<(DeviceKey, Position)>) -> Result<Vec<Claim>> {
+        let (node, lasts) = (self.node, self.lease);
+        self.readers.write("claim eUICCs", move |db| leases::claim(db, node, lasts, &claims)).await
+    }
+
+    async fn strays(
+        &self,
+        accepted_before: Timestamp,
+        after: Position,
+        limit: usize,
+    ) -> Result<Vec<Waiting>> {
+        let node = self.node;
+        let read = move |db: &mut Db| strays(db, node, accepted_before, after, limit);
+        self.readers.read("find what nobody performs", read).await
+    }
+
+    async fn profiles(&self, keys: Vec<ProfileKey>) -> Result<Vec<Option<Profile>>> {
+        self.readers.read("read profiles", move |db| profiles(db, &keys)).await
+    }
+
+    async fn on_devices(&self, devices: Vec<DeviceKey>) -> Result<Vec<Vec<(ProfileKey, Profile)>>> {
+        self.readers.read("read what is on devices", move |db| on_devices(db, &devices)).await
+    }
+
+    async fn change_counts(
+        &self,
+        profiles: Vec<ProfileKey>,
+        actions_since: Timestamp,
+        plans_since: Timestamp,
+    ) -> Result<Vec<ChangeCounts>> {
+        let count = move |db: &mut Db| change_counts(db, &profiles, actions_since, plans_since);
+        self.readers.read("count changes", count).await
+    }
+
+    async fn parts(&self, own: Position) -> Result<Vec<Part>> {
+        self.readers.read("read how a device's profiles ended", move |db| parts(db, own)).await
+    }
+
+    async fn record(&self, recordings: Vec<Recording>) -> Result<Vec<Recorded>> {
+        let (rows, node, lasts) = (recordings.len(), self.node, self.lease);
+        let write = move |db: &mut Db| record::record(db, node, lasts, &recordings);
+        self.write("record outcomes", rows, Urgency::InCompany, write).await
+    }
+
+    async fn warn(&self, warnings: Vec<Warning>) -> Result<Vec<bool>> {
+        let (rows, node, lasts) = (warnings.len(), self.node, self.lease);
+        let write = move |db: &mut Db| record::warn(db, node, lasts, &warnings);
+        self.write("write warnings", rows, Urgency::InCompany, write).await
+    }
+
+    async fn note_calls(&self, calls: Vec<UnsettledCall>) -> Result<()> {
+        let rows = calls.len();
+        self.write("note calls", rows, Urgency::InCompany, move |db| record::note_calls(db, &calls)).await
+    }
+
+    async fn cancel(&self, request: RequestId, at: Timestamp) -> Result<Option<RequestView>> {
+        self.write("cancel a request", 1, Urgency::Now, move |db| cancel(db, request, at)).await
+    }
+
+    async fn cancelled(&self) -> Result<Vec<RequestId>> {
+        let cancelled = |db: &mut Db| {
+            let select = "SELECT request_id FROM request WHERE cancelled_at IS NOT NULL AND ended_at IS NULL
+                          ORDER BY sequence";
+            db.query(select, &[])?.iter().map(|row| read_id(row, "request_id")).collect()
+        };
+        self.readers.read("find cancelled requests", cancelled).await
+    }
+
+    async fn request(&self, request: RequestId) -> Result<Option<RequestView>> {
+        self.readers.read("read a request", move |db| one_request(db, request)).await
+    }
+
+    async fn requests(&self, filter: RequestFilter) -> Result<Vec<RequestView>> {
+        self.readers.read("list requests", move |db| requests(db, &filter)).await
+    }
+
+    async fn subrequests(&self, filter: SubrequestFilter) -> Result<Vec<SubrequestView>> {
+        self.readers.read("list subrequests", move |db| subrequests(db, &filter)).await
+    }
+
+    async fn last_sequence(&self) -> Result<i64> {
+        let last = |db: &mut Db| {
+            let select =
+                "SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS last FROM request_sequence_seq";
+            get(&db.query_one(select, &[])?, "last")
+        };
+        self.readers.read("read the last order number", last).await
+    }
+
+    async fn backlog(&self) -> Result<Backlog> {
+        self.readers.read("read the backlog", backlog).await
+    }
+
+    async fn forget(
+        &self,
+        requests_before: Timestamp,
+        keys_before: Timestamp,
+        limit: usize,
+    ) -> Result<usize> {
+        let is_old = move |db: &mut Db| is_anything_old(db, requests_before, keys_before);
+        if !self.readers.read("see whether anything is old", is_old).await? {
+            return Ok(0); // the writer is left alone
+        }
+        let forget = move |db: &mut Db| forget(db, requests_before, keys_before, limit);
+        self.write("forget what is old", limit, Urgency::InCompany, forget).await
+    }
+}
+
+fn accept(db: &mut Db, request: &NewRequest, limits: AcceptLimits) -> Sql<Acceptance> {
+    if let Some(key) = &request.key
+        && let Some(answer) = known_by(db, request, key)?
+    {
+        return Ok(answer);
+    }
+    let account = request.account.as_str();
+    let row = db.query_one(
+        "SELECT EXISTS (SELECT 1 FROM account WHERE name = $1) AS is_there,
+                (SELECT coalesce(sum(waiting), 0)::BIGINT FROM account_backlog WHERE account = $1) AS of_account,
+                (SELECT coalesce(sum(waiting), 0)::BIGINT FROM backlog) AS in_all",
+        &[&account],
+    )?;
+    if !get::<bool>(&row, "is_there")? {
+        return Ok(Acceptance::NoAccount);
+    }
+    let more = i64::try_from(request.subrequests.len()).unwrap_or(i64::MAX);
+    let exceeds = |waiting: i64, limit: u64| u64::try_from(waiting + more).unwrap_or(0) > limit;
+    if exceeds(get(&row, "of_account")?, limits.waiting_per_account)
+        || exceeds(get(&row, "in_all")?, limits.waiting_in_all)
+    {
+        return Ok(Acceptance::Overloaded);
+    }
+    // The key comes first: of two nodes at once, the second waits here for the first's commit.
+    if let Some(key) = &request.key
+        && !insert_key(db, request, key)?
+    {
+        return Ok(known_by(db, request, key)?.unwrap_or(Acceptance::KeyReused));
+    }
+    let sequence = insert_request(db, request)?;
+    insert_subrequests(db, sequence, account, request.action, &request.subrequests)?;
+    count_waiting(db, account, more)?;
+    Ok(Acceptance::Accepted { sequence })
+}
+
+fn known_by(db: &mut Db, request: &NewRequest, key: &IdempotencyKey) -> Sql<Option<Acceptance>> {
+    let known = db.query_opt(
+        "SELECT digest, request_id FROM idempotency_key
+         WHERE account = $1 AND \"user\" = $2 AND key = $3 AND accepted_at > $4",
+        &[&request.account.as_str(), &&*request.user, &&*key.key, &key.since.0],
+    )?;
+    let Some(row) = known else { return Ok(None) };
+    let same = get::<&[u8]>(&row, "digest")? == key.digest;
+    let first = read_id(&row, "request_id")?;
+    Ok(Some(if same { Acceptance::Repeated { request: first } } else { Acceptance::KeyReused }))
+}
+
+/// Whether the key is this request's now; not where another took it in between.
+fn insert_key(db: &mut Db, request: &NewRequest, key: &IdempotencyKey) -> Sql<bool> {
+    let rows = db.execute(
+        "INSERT INTO idempotency_key AS i (account, \"user\", key, digest, request_id, accepted_at)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (account, \"user\", key) DO UPDATE
+             SET digest = excluded.digest, request_id = excluded.request_id, accepted_at = excluded.accepted_at
+             WHERE i.accepted_at <= $7",
+        &[
+            &request.account.as_str(),
+            &&*request.user,
+            &&*key.key,
+            &&key.digest[..],
+            &request.id.to_string(),
+            &request.accepted_at.0,
+            &key.since.0,
+        ],
+    )?;
+    Ok(rows == 1)
+}
+
+fn insert_request(db: &mut Db, request: &NewRequest) -> Sql<i64> {
+    let terms = &request.terms;
+    let reported = terms.reported;
+    let row = db.query_one(
+        "INSERT INTO request (account, request_id, action, service_plan, \"user\", accepted_at, subrequests,
+                              mdn_zip_code, smsr_oid, carrier_name, reason_code, etf_waiver, spares_fallback,
+                              reported_state, reported_status, resumes_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) RETURNING sequence",
+        &[
+            &request.account.as_str(),
+            &request.id.to_string(),
+            &request.action.name(),
+            &request.service_plan.as_deref(),
+            &&*request.user,
+            &request.accepted_at.0,
+            &i32::try_from(request.subrequests.len()).unwrap_or(i32::MAX),
+            &terms.mdn_zip_code.as_deref(),
+            &terms.smsr_oid.as_deref(),
+            &terms.carrier_name.as_deref(),
+            &terms.reason_code.as_deref(),
+            &terms.etf_waiver,
+            &terms.spares_fallback,
+            &reported.and_then(|reported| reported.state).map(codes::state),
+            &reported.and_then(|reported| reported.status).map(codes::status),
+            &terms.resumes_at.map(|at| at.0),
+        ],
+    )?;
+    get(&row, "sequence")
+}
+
+fn insert_subrequests(
+    db: &mut Db,
+    sequence: i64,
+    account: &str,
+    action: Action,
+    subrequests: &[NewSubrequest],
+) -> Sql<()> {
+    let known = |subrequest: &NewSubrequest| subrequest.target.as_ref().ok().cloned();
+    let subjects: Vec<&str> = subrequests.iter().map(|s| codes::subject(&s.subject)).collect();
+    let profiles: Vec<Option<i64>> =
+        subrequests.iter().map(|s| known(s).and_then(|t| t.profile()).map(|t| t.profile.0)).collect();
+    let devices: Vec<Option<i64>> =
+        subrequests.iter().map(|s| known(s).and_then(|t| t.device()).map(|d| d.0)).collect();
+    let lanes: Vec<&str> = subrequests.iter().map(|s| lane(lane_of(action, &s.target))).collect();
+    let faults: Vec<Option<&str>> =
+        subrequests.iter().map(|s| s.target.as_ref().err().map(Fault::name)).collect();
+    let details: Vec<Option<&str>> =
+        subrequests.iter().map(|s| s.target.as_ref().err().and_then(Fault::detail)).collect();
+    db.execute(
+        "INSERT INTO subrequest (sequence, number, account, subject, profile, device, lane, fault, fault_detail)
+         SELECT $1, k.number, $2, k.subject, k.profile, k.device, k.lane, k.fault, k.detail
+         FROM unnest($3::TEXT[], $4::BIGINT[], $5::BIGINT[], $6::TEXT[], $7::TEXT[], $8::TEXT[]) WITH ORDINALITY
+                  AS k (subject, profile, device, lane, fault, detail, number)",
+        &[&sequence, &account, &subjects, &profiles, &devices, &lanes, &faults, &details],
+    )?;
+    for (number, subrequest) in (1..).zip(subrequests) {
+        if let Ok(Target::Page(page)) = &subrequest.target {
+            pages::insert(db, Position { sequence, number }, account, page)?;
+        }
+    }
+    Ok(())
+}
+
+fn lanes(db: &mut Db) -> Sql<Vec<(AccountName, Lane)>> {
+    let rows = db.query(
+        "SELECT DISTINCT r.account, s.lane FROM request AS r JOIN subrequest AS s USING (sequence)
+         WHERE r.ended_at IS NULL AND s.ended_at IS NULL",
+        &[],
+    )?;
+    let mut lanes = rows
+        .iter()
+        .map(|row| {
+            let in_lane = Network::named(get(row, "lane")?).map_or(Lane::Here, Lane::Network);
+            Ok((read_id::<AccountName>(row, "account")?, in_lane))
+        })
+        .collect::<Sql<Vec<_>>>()?;
+    lanes.sort_by(|(one, in_one), (other, in_other)| (one.as_str(), in_one).cmp(&(other.as_str(), in_other)));
+    Ok(lanes)
+}
+
+/// What a waiting subrequest is read from.
+const WAITING: &str = "s.number, s.subject, s.profile, s.device, s.fault, s.fault_detail, p.network";
+const WAITING_FROM: &str = "request AS r JOIN subrequest AS s USING (sequence)
+         LEFT JOIN profile AS p ON p.number = s.profile
+         LEFT JOIN page AS g ON g.sequence = s.sequence AND g.number = s.number";
+
+fn waiting(
+    db: &mut Db,
+    account: &AccountName,
+    in_lane: Lane,
+    after: Position,
+    at_most: usize,
+) -> Sql<Vec<Waiting>> {
+    let rows = db.query(
+        &format!(
+            "SELECT {HEAD}, {WAITING}, {PAGE} FROM {WAITING_FROM}
+             WHERE r.account = $1 AND r.ended_at IS NULL AND r.sequence >= $2 AND s.lane = $4
+               AND s.ended_at IS NULL AND (r.sequence, s.number) > ($2, $3)
+             ORDER BY r.sequence, s.number LIMIT $5"
+        ),
+        &[&account.as_str(), &after.sequence, &int(after.number), &lane(in_lane), &limit(at_most)],
+    )?;
+    read_all_waiting(&rows)
+}
+
+fn waiting_of(db: &mut Db, request: RequestId, after: u32, at_most: usize) -> Sql<Vec<Waiting>> {
+    let rows = db.query(
+        &format!(
+            "SELECT {HEAD}, {WAITING}, {PAGE} FROM {WAITING_FROM}
+             WHERE r.request_id = $1 AND s.number > $2 AND s.ended_at IS NULL ORDER BY s.number LIMIT $3"
+        ),
+        &[&request.to_string(), &int(after), &limit(at_most)],
+    )?;
+    read_all_waiting(&rows)
+}
+
+/// A subrequest that another node is performing is known by its lease.
+fn strays(
+    db: &mut Db,
+    node: i32,
+    accepted_before: Timestamp,
+    after: Position,
+    at_most: usize,
+) -> Sql<Vec<Waiting>> {
+    let rows = db.query(
+        &format!(
+            "SELECT {HEAD}, {WAITING}, {PAGE} FROM {WAITING_FROM} LEFT JOIN device AS d ON d.number = s.device
+             WHERE r.ended_at IS NULL AND r.accepted_at < $1 AND r.sequence >= $2 AND s.ended_at IS NULL
+               AND (r.sequence, s.number) > ($2, $3)
+               AND (d.lease_until IS NULL OR d.lease_until < clock_timestamp() OR d.lease_node = $4
+                    OR d.lease_sequence <> s.sequence OR d.lease_position <> s.number)
+             ORDER BY r.sequence, s.number LIMIT $5"
+        ),
+        &[&accepted_before.0, &after.sequence, &int(after.number), &node, &limit(at_most)],
+    )?;
+    read_all_waiting(&rows)
+}
+
+fn read_all_waiting(rows: &[Row]) -> Sql<Vec<Waiting>> {
+    let mut heads = Heads::default();
+    rows.iter().map(|row| read_waiting(row, &mut heads)).collect()
+}
+
+fn read_waiting(row: &Row, heads: &mut Heads) -> Sql<Waiting> {
+    let request = heads.of(row)?;
+    let number = read_u32(row, "number")?;
+    let subject = read_subject(row)?;
+    let profile = get::<Option<i64>>(row, "profile")?.map(ProfileKey);
+    let device = get::<Option<i64>>(row, "device")?.map(DeviceKey);
+    let target = match (profile, device) {
+        (Some(profile), Some(device)) => {
+            Ok(Target::Profile(ProfileTarget { profile, device, network: read_network(row, "network")? }))
+        }
+        (None, Some(device)) => Ok(Target::Device(device)),
+        _ => match pages::read(row)? {
+            Some(page) if subject == Subject::Page => Ok(Target::Page(page)),
+            _ => Err(read_fault(row)?.unwrap_or(Fault::DeviceNotFound)),
+        },
+    };
+    Ok(Waiting { request, number, subject, target })
+}
+
+fn earliest_on(db: &mut Db, devices: &[DeviceKey]) -> Sql<Vec<Option<Position>>> {
+    let keys: Vec<i64> = devices.iter().map(|device| device.0).collect();
+    let rows = db.query(
+        "SELECT e.sequence, e.number FROM unnest($1::BIGINT[]) WITH ORDINALITY AS k (device, place)
+         LEFT JOIN LATERAL
+             (SELECT s.sequence, s.number FROM subrequest AS s WHERE s.device = k.device AND s.ended_at IS NULL
+              ORDER BY s.sequence, s.number LIMIT 1) AS e ON true
+         ORDER BY k.place",
+        &[&keys],
+    )?;
+    let earliest = |row: &Row| match get::<Option<i64>>(row, "sequence")? {
+        Some(_) => read_position(row).map(Some),
+        None => Ok(None),
+    };
+    rows.iter().map(earliest).collect()
+}
+
+fn profiles(db: &mut Db, keys: &[ProfileKey]) -> Sql<Vec<Option<Profile>>> {
+    let numbers: Vec<i64> = keys.iter().map(|key| key.0).collect();
+    let rows = db.query(
+        &format!(
+            "SELECT {PROFILE}, p.number AS key FROM profile AS p JOIN device AS d ON d.number = p.device
+             WHERE p.number = ANY($1)"
+        ),
+        &[&numbers],
+    )?;
+    let found = rows.iter().map(|row| Ok((get::<i64>(row, "key")?, read_profile(row)?)));
+    let found = found.collect::<Sql<HashMap<_, _>>>()?;
+    Ok(numbers.iter().map(|number| found.get(number).cloned()).collect())
+}
+
+fn on_devices(db: &mut Db, devices: &[DeviceKey]) -> Sql<Vec<Vec<(ProfileKey, Profile)>>> {
+    let numbers: Vec<i64> = devices.iter().map(|device| device.0).collect();
+    let rows = db.query(
+        &format!(
+            "SELECT {PROFILE}, p.number AS key, p.device FROM profile AS p JOIN device AS d ON d.number = p.device
+             WHERE p.device = ANY($1) ORDER BY p.number"
+        ),
+        &[&numbers],
+    )?;
+    let mut on: HashMap<i64, Vec<(ProfileKey, Profile)>> = HashMap::new();
+    for row in &rows {
+        on.entry(get(row, "device")?).or_default().push((ProfileKey(get(row, "key")?), read_profile(row)?));
+    }
+    Ok(numbers.iter().map(|number| on.get(number).cloned().unwrap_or_default()).collect())
+}
+
+/// What a request asked for counts; what a network or the server did by itself does not.
+fn change_counts(
+    db: &mut Db,
+    keys: &[ProfileKey],
+    actions_since: Timestamp,
+    plans_since: Timestamp,
+) -> Sql<Vec<ChangeCounts>> {
+    let numbers: Vec<i64> = keys.iter().map(|key| key.0).collect();
+    let rows = db.query(
+        "SELECT (count(*) FILTER (WHERE h.at >= $2::BIGINT AND h.from_state <> h.to_state))::INTEGER AS actions,
+                (count(*) FILTER (WHERE h.at >= $3::BIGINT AND h.to_plan IS NOT NULL AND coalesce(r.action, $4::TEXT) = $4))::INTEGER
+                    AS plans
+         FROM unnest($1::BIGINT[]) WITH ORDINALITY AS k (profile, place)
+         LEFT JOIN (history AS h LEFT JOIN request AS r USING (sequence))
+             ON h.profile = k.profile AND h.changed AND NOT h.in_doubt AND h.at >= least($2::BIGINT, $3::BIGINT)
+                AND coalesce(r.\"user\", '') <> $5
+         GROUP BY k.place ORDER BY k.place",
+        &[&numbers, &actions_since.0, &plans_since.0, &Action::ServicePlan.name(), &ITSELF],
+    )?;
+    rows.iter()
+        .map(|row| Ok(ChangeCounts { actions: read_u32(row, "actions")?, plans: read_u32(row, "plans")? }))
+        .collect()
+}
+
+fn parts(db: &mut Db, own: Position) -> Sql<Vec<Part>> {
+    let place: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&own.sequence, &int(own.number)];
+    let device = "SELECT device FROM subrequest WHERE sequence = $1 AND number = $2";
+    let device: Option<i64> = get(&db.query_one(device, &place)?, "device")?;
+    let rows = db.query(
+        "SELECT s.device, s.fault, s.fault_detail, p.state
+         FROM subrequest AS s LEFT JOIN profile AS p ON p.number = s.profile
+         WHERE s.sequence = $1 AND s.number < $2 ORDER BY s.number DESC",
+        &place,
+    )?;
+    let mut parts = Vec::new();
+    for row in &rows {
+        let Some(state) = codes::optional_state(row, "state")? else { break };
+        if get::<Option<i64>>(row, "device")? != device {
+            break;
+        }
+        parts.push(Part { result: read_fault(row)?.map_or(Ok(()), Err), state });
+    }
+    parts.reverse();
+    Ok(parts)
+}
+
+fn cancel(db: &mut Db, request: RequestId, at: Timestamp) -> Sql<Option<RequestView>> {
+    db.execute(
+        "UPDATE request SET cancelled_at = $1
+         WHERE request_id = $2 AND cancelled_at IS NULL AND ended_at IS NULL",
+        &[&at.0, &request.to_string()],
+    )?;
+    one_request(db, request)
+}
+
+/// The columns that `read_request` reads.
+const REQUEST: &str = "r.\"user\", r.ended_at, r.subrequests, r.succeeded, r.failed, r.callbacks_delivered, r.callbacks_archived";
+
+fn one_request(db: &mut Db, request: RequestId) -> Sql<Option<RequestView>> {
+    let select = format!("SELECT {HEAD}, {REQUEST} FROM request AS r WHERE r.request_id = $1");
+    let rows = db.query(&select, &[&request.to_string()])?;
+    Ok(with_faults(db, &rows)?.pop())
+}
+
+fn requests(db: &mut Db, filter: &RequestFilter) -> Sql<Vec<RequestView>> {
+    let rows = db.query(
+        &format!(
+            "SELECT {HEAD}, {REQUEST} FROM request AS r
+             WHERE r.account = $1 AND ($2::BOOLEAN IS NULL OR (r.ended_at IS NOT NULL) = $2)
+               AND r.sequence < coalesce((SELECT sequence FROM request WHERE request_id = $3::TEXT AND account = $1),
+                                         9223372036854775807)
+             ORDER BY r.sequence DESC LIMIT $4"
+        ),
+        &[
+            &filter.account.as_str(),
+            &filter.ended,
+            &filter.after.map(|after| after.to_string()),
+            &limit(filter.limit),
+        ],
+    )?;
+    with_faults(db, &rows)
+}
+
+fn with_faults(db: &mut Db, rows: &[Row]) -> Sql<Vec<RequestView>> {
+    let mut views = rows.iter().map(read_request).collect::<Sql<Vec<_>>>()?;
+    let sequences: Vec<i64> = views.iter().map(|view| view.head.sequence).collect();
+    let faults = db.query(
+        "SELECT sequence, fault, subrequests FROM request_fault WHERE sequence = ANY($1)
+         ORDER BY sequence, fault COLLATE \"C\"",
+        &[&sequences],
+    )?;
+    let mut of: HashMap<i64, Vec<(Box<str>, u32)>> = HashMap::new();
+    for row in &faults {
+        let fault = (read_text(row, "fault")?, read_u32(row, "subrequests")?);
+        of.entry(get(row, "sequence")?).or_default().push(fault);
+    }
+    for view in &mut views {
+        view.faults = of.remove(&view.head.sequence).unwrap_or_default();
+    }
+    Ok(views)
+}
+
+fn read_request(row: &Row) -> Sql<RequestView> {
+    Ok(RequestView {
+        head: Arc::new(read_head(row)?),
+        user: read_text(row, "user")?,
+        ended_at: optional_at(row, "ended_at")?,
+        subrequests: read_u32(row, "subrequests")?,
+        succeeded: read_u32(row, "succeeded")?,
+        failed: read_u32(row, "failed")?,
+        faults: Vec::new(),
+        callbacks_delivered: read_u32(row, "callbacks_delivered")?,
+        callbacks_archived: read_u32(row, "callbacks_archived")?,
+    })
+}
+
+fn subrequests(db: &mut Db, filter: &SubrequestFilter) -> Sql<Vec<SubrequestView>> {
+    let outcome = filter.state.map(|state| match state {
+        SubrequestState::Waiting => "waiting",
+        SubrequestState::Succeeded => "succeeded",
+        SubrequestState::Failed => "failed",
+    });
+    let rows = db.query(
+        "SELECT s.number, s.subject, s.outcome, s.fault, s.fault_detail, s.ended_at
+         FROM request AS r JOIN subrequest AS s USING (sequence)
+         WHERE r.request_id = $1 AND s.number > $2
+           AND ($3::TEXT IS NULL OR coalesce(s.outcome, 'waiting') = $3)
+           AND ($4::TEXT IS NULL OR (s.fault = $4 AND s.outcome IS NOT NULL))
+         ORDER BY s.number LIMIT $5",
+        &[
+            &filter.request.to_string(),
+            &int(filter.after),
+            &outcome,
+            &filter.fault.as_deref(),
+            &limit(filter.limit),
+        ],
+    )?;
+    rows.iter().map(read_subrequest).collect()
+}
+
+fn read_subrequest(row: &Row) -> Sql<SubrequestView> {
+    let ended_at = optional_at(row, "ended_at")?;
+    let fault = if ended_at.is_some() { read_fault(row)? } else { None };
+    let state = match (ended_at, &fault) {
+        (None, _) => SubrequestState::Waiting,
+        (Some(_), None) => SubrequestState::Succeeded,
+        (Some(_), Some(_)) => SubrequestState::Failed,
+    };
+    Ok(SubrequestView {
+        number: read_u32(row, "number")?,
+        subject: read_subject(row)?,
+        state,
+        fault,
+        ended_at,
+    })
+}
+
+fn backlog(db: &mut Db) -> Sql<Backlog> {
+    let row = db.query_one(
+        "SELECT coalesce(sum(waiting), 0)::BIGINT AS waiting, coalesce(sum(untold), 0)::BIGINT AS untold
+         FROM backlog",
+        &[],
+    )?;
+    let count = |sum: i64| u64::try_from(sum).unwrap_or(0);
+    Ok(Backlog { waiting: count(get(&row, "waiting")?), untold: count(get(&row, "untold")?) })
+}
+
+fn is_anything_old(db: &mut Db, requests_before: Timestamp, keys_before: Timestamp) -> Sql<bool> {
+    let row = db.query_one(
+        "SELECT EXISTS (SELECT 1 FROM request WHERE told_at < $1)
+             OR EXISTS (SELECT 1 FROM idempotency_key WHERE accepted_at < $2)
+             OR EXISTS (SELECT 1 FROM session WHERE last_used_at < $2) AS is_old",
+        &[&requests_before.0, &keys_before.0],
+    )?;
+    get(&row, "is_old")
+}
+
+/// The advisory lock under which one node forgets.
+const FORGETTING: i64 = 0x666f_7267_6574;
+
+fn forget(db: &mut Db, requests_before: Timestamp, keys_before: Timestamp, at_most: usize) -> Sql<usize> {
+    let row = db.query_one("SELECT pg_try_advisory_xact_lock($1) AS is_mine", &[&FORGETTING])?;
+    if !get::<bool>(&row, "is_mine")? {
+        return Ok(0); // another node is at it
+    }
+    let mut gone = forget_request(db, requests_before, at_most)?;
+    let aged = [
+        "DELETE FROM idempotency_key WHERE (account, \"user\", key) IN
+             (SELECT account, \"user\", key FROM idempotency_key WHERE accepted_at < $1 LIMIT $2)",
+        "DELETE FROM session WHERE token_digest IN
+             (SELECT token_digest FROM session WHERE last_used_at < $1 LIMIT $2)",
+    ];
+    for delete in aged {
+        gone += db.execute(delete, &[&keys_before.0, &limit(at_most)])?;
+    }
+    Ok(gone)
+}
+
+/// Removes a part of the request that was told longest ago; the request itself goes with its last part.
+fn forget_request(db: &mut Db, before: Timestamp, at_most: usize) -> Sql<usize> {
+    let oldest = "SELECT sequence FROM request WHERE told_at < $1 ORDER BY told_at LIMIT 1";
+    let Some(row) = db.query_opt(oldest, &[&before.0])? else { return Ok(0) };
+    let sequence: i64 = get(&row, "sequence")?;
+    let row = db.query_one(
+        "SELECT max(number) AS last FROM
+             (SELECT number FROM subrequest WHERE sequence = $1 ORDER BY number LIMIT $2) AS part",
+        &[&sequence, &limit(at_most)],
+    )?;
+    let Some(last) = get::<Option<i32>>(&row, "last")? else {
+        db.execute("DELETE FROM request_fault WHERE sequence = $1", &[&sequence])?;
+        return db.execute("DELETE FROM request WHERE sequence = $1", &[&sequence]);
+    };
+    // Outcomes that changed nothing go with their request, changes stay.
+    let mut gone = db.execute(
+        "DELETE FROM history AS h USING subrequest AS s
+         WHERE s.sequence = $1 AND s.number <= $2 AND h.profile = s.profile AND h.sequence = s.sequence
+           AND h.number = s.number AND NOT h.changed",
+        &[&sequence, &last],
+    )?;
+    for table in ["attempt", "callback", "callback_document", "carrier_call", "page", "subrequest"] {
+        let delete = format!("DELETE FROM {table} WHERE sequence = $1 AND number <= $2");
+        gone += db.execute(&delete, &[&sequence, &last])?;
+    }
+    Ok(gone)
+}
