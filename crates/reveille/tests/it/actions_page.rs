@@ -41,7 +41,7 @@ Each is a choice of Reveille's. *Q* is the question in [choices.md](choices.md).
 | | choice |
 | --- | --- |
 | targets | Profile actions need an `iccid`; `eid`, `imei` and `mdn` may stand beside it and must agree with the inventory. Device actions need an `eid`; an `imei` may stand beside it. A target that the account does not have is `REQUEST_FAILED.DeviceNotFound`. |
-| bodies | `ids` may stand for `deviceIds`, and a device may be a list of identifiers, as SDKs send both. `smrsOid` and `smsrOid`, `etfWaiver` and `etfwaiver` are the same. `smsrOid` is never required. `mdnZipCode` counts on activation only. A consumer-eSIM body (`HybridESim`, or EID and IMEI without ICCID) is 400. |
+| bodies | `ids` may stand for `deviceIds`, and a device may be a list of identifiers, as SDKs send both. `smrsOid` and `smsrOid`, `etfWaiver` and `etfwaiver` are the same. `smsrOid` is never required. `mdnZipCode` counts on activation only. A consumer-eSIM body (`HybridESim`, or on `activate` and `deactivate` an EID without ICCID) is 400, and so is `renew_activation_code`, which consumer eSIMs alone have. |
 | roles (Q11) | A target of the wrong role is accepted, and gets `DeviceState.Invalid` by callback. A `DEFAULT` profile takes part in device actions alone. |
 | resume (Q8, Q29) | `profile_resume` lifts a suspension whatever laid it. |
 | suspension (Q29) | `profile_suspend` of a profile that is suspended with its device is *already suspended*, and stays suspended with its device. |
