@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""The documented example as a customer copies it, and every spelling of it that is seen in the wild."""
+"""The documented example as a customer copies it, every spelling of it and of other calls that is seen in the wild, and
+the calls that no SDK has."""
 
 import json
 import uuid
 
 from report import Report
 from scene import scene
-from server import ACCOUNT, KEY, SECRET, US_PLAN, arguments_of, basic, run_proof
+from server import ACCOUNT, KEY, SECRET, US_PLAN, arguments_of, basic, profile, run_proof
 
-RESUME = "devices/profile/actions/profile_resume"
+SECOND_PLAN = "Verizon IoT 10MB"
+ACTIONS = "devices/profile/actions/"
+RESUME = ACTIONS + "profile_resume"
 PREFIXES = ("/api/m2m/v1//", "/api/m2m/v1/", "/v1/", "/m2m/v1/", "/api/v1/", "//api//m2m/v1//", "/v1//")
 TOKEN_PATHS = ("/api/ts/v1/oauth2/token", "/ts/v1/oauth2/token", "/api/ts/v1//oauth2/token")
 
@@ -33,6 +36,10 @@ def proof(report, arguments):
     with scene(report, arguments.binary, "spellings") as at:
         documented_example(report, at)
         paths(report, at)
+        at.server.apply(f'[[account]]\nname = "{ACCOUNT}"\n[[account.service_plan]]\nname = "{SECOND_PLAN}"\n'
+                        'network = "verizon-us"\n')
+        family_paths(report, at)
+        uncalled_by_sdks(report, at)
         headers(report, at)
         bodies(report, at)
         tokens(report, at)
@@ -85,6 +92,91 @@ def paths(report, at):
         iccids = at.iccids(1)
         answer = at.client.call("POST", prefix + RESUME, body_of(iccids))
         accepted(report, prefix + "…", at, answer, iccids)
+
+
+def devices_of(*identifiers):
+    """A body with one device for each list of (kind, id)."""
+    ids = [[{"kind": kind, "id": text} for kind, text in one] for one in identifiers]
+    return {"devices": [{"deviceIds": one} for one in ids], "accountName": ACCOUNT}
+
+
+def said(body):
+    """What a callback says: the state, and the status on the card where it is a profile's; or the fault."""
+    if body is None:
+        return "nothing"
+    if "faultResponse" in body:
+        return body["faultResponse"]["faultcode"]
+    left = body["deviceResponse"]["deviceProfileResponse"]
+    return " ".join(left[name] for name in ("state", "profileStatus") if name in left)
+
+
+def tells(report, name, at, answer, expected):
+    """The answer is a 200 with a UUID, and callbacks say what is expected, by their last identifier."""
+    if report.check(f"{name}: 200 with a requestId", answer.status == 200 and is_uuid(answer.request_id),
+                    answer.status, answer.raw[:300]):
+        told = at.told(answer.request_id, len(expected))
+        report.equal(f"{name}: what is told", {key: said(body) for key, body in told.items()}, expected)
+
+
+def euicc(at, number):
+    """A LEAD in service and a Global profile, on a device that no other fleet of the proofs has."""
+    lead = profile(ACCOUNT, number, "verizon-us", "ACTIVE")
+    other = profile(ACCOUNT, number, "global", "ACTIVE")
+    at.server.import_fleet([lead, other], name=f"euicc-{number}.csv")
+    return lead, other
+
+
+def family_paths(report, at):
+    """The spellings of other calls: pages and SDKs leave out now `/m2m`, now `/api`."""
+    lead, other = euicc(at, 910_001)
+    plans = (SECOND_PLAN, US_PLAN)
+    for at_turn, prefix in enumerate(PREFIXES):
+        def call(version, path, body):
+            return at.client.call("POST", prefix.replace("v1", version) + path, body)
+
+        one = (lead, other)[at_turn % 2]
+        status = "ENABLE" if one is lead else "DISABLE"
+        answer = call("v1", ACTIONS + "setfallbackattribute", devices_of([("iccid", one.iccid), ("eid", one.eid)]))
+        tells(report, f"{prefix}…setfallbackattribute", at, answer, {one.iccid: f"ACTIVE {status}"})
+        answer = call("v1", ACTIONS + "serviceplan", devices_of([("iccid", lead.iccid)]) | {"servicePlan": plans[at_turn % 2]})
+        tells(report, f"{prefix}…serviceplan", at, answer, {lead.iccid: "ACTIVE ENABLE"})
+        answer = call("v1", ACTIONS + "device_suspend", devices_of([("eid", lead.eid)]))
+        tells(report, f"{prefix}…device_suspend", at, answer,
+              {lead.iccid: "SUSPEND ENABLE", other.iccid: "SUSPEND DISABLE", lead.imei: "SUSPEND"})
+        answer = call("v2", "devices/actions/list", {"accountName": ACCOUNT, "deviceFilter": [{"kind": "eid", "id": lead.eid}],
+                                                     "carrierNameFilter": "VerizonWireless"})
+        told = at.told(answer.request_id, 1)
+        listed = [page["deviceResponse"]["deviceListResponse"]["devices"] for page in told.values()]
+        report.equal(f"{prefix}…actions/list by v2", [[one["carrierName"], one["state"]] for one in sum(listed, [])],
+                     [["Verizon Wireless", "SUSPEND"]])
+        answer = call("v1", ACTIONS + "device_resume", devices_of([("eid", lead.eid)]))
+        at.ended(answer.request_id)
+
+
+def uncalled_by_sdks(report, at):
+    """The two calls that no SDK has, and every callback of theirs."""
+    lead, other = euicc(at, 910_002)
+    alone = at.client.call("POST", "/api/m2m/v1/" + ACTIONS + "profile_suspend", devices_of([("iccid", other.iccid)]))
+    tells(report, "profile_suspend", at, alone, {other.iccid: "SUSPEND DISABLE"})
+    device = devices_of([("eid", lead.eid)])
+    at.ended(at.client.call("POST", "/api/m2m/v1/" + ACTIONS + "device_suspend", device).request_id)
+    answer = at.client.call("POST", "/api/m2m/v1//" + ACTIONS + "device_resume", device)
+    tells(report, "device_resume", at, answer, {
+        lead.iccid: "ACTIVE ENABLE", other.iccid: "UnifiedWebService.INPUT_INVALID.DeviceState.Invalid", lead.imei: "ACTIVE"})
+    body = at.told(answer.request_id, 3).get(lead.imei)
+    ids = [{"id": lead.eid, "kind": "Eid"}, {"id": lead.imei, "kind": "Imei"}]
+    expected = {"requestId": answer.request_id, "deviceIds": ids,
+                "deviceResponse": {"deviceProfileResponse": {"deviceIdentifierCollection": ids, "state": "ACTIVE"}},
+                "status": "SUCCESS", "callbackCount": 1, "maxCallbackThreshold": 4}
+    report.equal("device_resume: the device's own callback, members in order", json.dumps(body), json.dumps(expected))
+    moved = devices_of([("iccid", lead.iccid)], [("iccid", other.iccid)]) | {"servicePlan": SECOND_PLAN}
+    answer = at.client.call("POST", "/api/m2m/v1//" + ACTIONS + "serviceplan", moved)
+    tells(report, "serviceplan", at, answer, {
+        lead.iccid: "ACTIVE ENABLE", other.iccid: f"UnifiedWebService.REQUEST_FAILED.{SECOND_PLAN}.NotFound"})
+    report.equal("serviceplan: the profile is on the new plan",
+                 at.client.call("GET", f"/api/reveille/v1/profiles/{lead.iccid}").json["servicePlan"], SECOND_PLAN)
+    answer = at.client.call("POST", "/api/m2m/v1/" + ACTIONS + "serviceplan", devices_of([("iccid", lead.iccid)]))
+    report.equal("serviceplan without a plan: 400", answer.status, 400)
 
 
 def headers(report, at):

@@ -210,6 +210,16 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         .answers::<SimpleStatusAnswer>(),
     ];
     all.extend(profile_actions::CALLS.iter().map(|call| action(&post, call)));
+    all.push(
+        endpoint(
+            "renew_activation_code",
+            post.clone(),
+            "/api/m2m/v1/devices/profile/actions/renew_activation_code",
+            "Always refused: a call for consumer eSIMs, which are not served",
+            profile_actions::of_consumers,
+        )
+        .takes::<ProfileActionBody<'static>>(),
+    );
     all.extend(own_endpoints(&get, &post));
     all
 }

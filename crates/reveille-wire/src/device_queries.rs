@@ -208,8 +208,10 @@ impl<'a> DeviceHistoryBody<'a> {
     pub fn filter(&self) -> Result<HistoryFilter, Refusal> {
         let identifiers = identifiers(self.device_filter.as_ref(), HISTORIES_MAX)?;
         if identifiers.is_empty() {
-            let detail = "deviceFilter is missing or empty: the devices whose history is asked for";
-            return Err(Refusal::DeviceNotProvided { detail: detail.into() });
+            let detail = format!(
+                "deviceFilter is missing or empty: name 1 to {HISTORIES_MAX} devices; an account's history as a whole is not told"
+            );
+            return Err(Refusal::DeviceNotProvided { detail });
         }
         let earliest = bound("earliest", self.earliest.as_deref(), Timestamp(0))?;
         let latest = bound("latest", self.latest.as_deref(), Timestamp(i64::MAX))?;
@@ -268,9 +270,11 @@ fn status(word: &str) -> Result<ProfileStatus, Refusal> {
     })
 }
 
+/// The network of a carrier's name; spaces and case do not count, as an SDK writes `VerizonWireless`.
 fn network(name: &str) -> Result<Network, Refusal> {
+    let plain = |name: &str| name.replace(' ', "").to_ascii_lowercase();
     let is = |network: &Network| {
-        name.eq_ignore_ascii_case(carrier_name(*network)) || name.eq_ignore_ascii_case(network.name())
+        [carrier_name(*network), network.name()].iter().any(|known| plain(known) == plain(name))
     };
     Network::ALL.into_iter().find(is).ok_or_else(|| {
         let names = Network::ALL.map(carrier_name).join(" or ");
@@ -341,6 +345,20 @@ mod tests {
     }
 
     #[test]
+    fn a_carrier_is_known_by_its_name_without_spaces_and_case() {
+        let network =
+            |name: &str| Ok(list(&format!(r#"{{"carrierNameFilter":"{name}"}}"#))?.network.unwrap());
+        for name in ["Verizon Wireless", "VerizonWireless", "verizon wireless", "verizon-us"] {
+            assert_eq!(network(name), Ok(Network::VerizonUs), "{name}");
+        }
+        assert_eq!(network("GLOBAL"), Ok(Network::Global));
+        assert!(matches!(
+            network("Vodafone"),
+            Err(Refusal::InvalidField { detail }) if detail == "carrierNameFilter is Verizon Wireless or Global"
+        ));
+    }
+
+    #[test]
     fn a_history_is_asked_by_one_identifier_or_by_many() {
         let one = r#"{"deviceFilter":{"kind":"iccid","id":"89148000000800139708"}}"#;
         let many = r#"{"deviceFilter":[{"kind":"ICCID","id":"89148000000800139708"}],"earliest":"2021-10-15T04:49:35"}"#;
@@ -350,7 +368,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_asked_is_refused() {
-        assert!(matches!(history("{}"), Err(Refusal::DeviceNotProvided { .. })));
+        for nobody in ["{}", r#"{"deviceFilter":[]}"#, r#"{"earliest":"2021-10-15T04:49:35"}"#] {
+            assert!(matches!(
+                history(nobody),
+                Err(Refusal::DeviceNotProvided { detail }) if detail.contains("name 1 to 100 devices")
+            ));
+        }
         let one = r#""deviceFilter":{"kind":"iccid","id":"89148000000800139708"}"#;
         let backwards =
             format!(r#"{{{one},"earliest":"2022-01-01T00:00:00","latest":"2021-01-01T00:00:00"}}"#);

@@ -312,9 +312,10 @@ fn check_kinds(devices: &[Device<'_, '_>], needed: Kind, action: Action) -> Resu
             ));
         }
         if !kinds().any(|kind| kind == Some(needed)) {
-            let consumer = action == Action::Activate && kinds().any(|kind| kind == Some(Kind::Eid));
+            let shared = matches!(action, Action::Activate | Action::Deactivate);
+            let consumer = shared && kinds().any(|kind| kind == Some(Kind::Eid));
             let consumer =
-                if consumer { " (EID and IMEI alone are a consumer eSIM's, not served here)" } else { "" };
+                if consumer { " (an EID without it is a consumer eSIM's, not served here)" } else { "" };
             return invalid(format!(
                 "devices[{at}] has no identifier of kind {name}, which this call needs{consumer}"
             ));

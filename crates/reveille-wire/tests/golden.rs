@@ -6,6 +6,9 @@ use reveille_domain::{
     Action, Already, Condition, Fault, Left, LeftAs, Network, Profile, ProfileState, ProfileStatus,
     RequestId, Role, Subject, SuspendedBy, Targets, Terms, Timestamp, Told,
 };
+use reveille_wire::device_queries::{
+    DeviceHistoryBody, DeviceListBody, HistoryFilter, ListFilter, QueriedIdentifier,
+};
 use reveille_wire::documents::{self, HistoryItem, ListedProfile};
 use reveille_wire::profile_action::ProfileActionBody;
 use reveille_wire::{CallbackBody, Credentials};
@@ -169,7 +172,8 @@ fn read(action: Action, body: &str) -> (Vec<String>, Option<String>, Terms) {
 fn every_form_of_request_that_sdks_send_is_read() {
     let iccid = || vec!["89148000000800139708".to_owned()];
     let eid = || vec!["89049032000001000000000000000001".to_owned()];
-    let smsr_oid = Some("1.3.6.1.4.1.31746.1.500.200.101.5".into());
+    let smsr_oid = || Some("1.3.6.1.4.1.31746.1.500.200.101.5".into());
+    let carrier = || Some("Verizon Wireless".into());
     let none = Terms::default;
     for (action, body, expected) in [
         (
@@ -199,20 +203,82 @@ fn every_form_of_request_that_sdks_send_is_read() {
                 iccid(),
                 None,
                 Terms {
-                    carrier_name: Some("Verizon Wireless".into()),
+                    carrier_name: carrier(),
                     reason_code: Some("FF".into()),
                     spares_fallback: true,
                     ..none()
                 },
             ),
         ),
+        (
+            Action::Activate,
+            include_str!("golden/request/euicc-activate.json"),
+            (
+                iccid(),
+                Some("service plan name".into()),
+                Terms {
+                    mdn_zip_code: Some("98801".into()),
+                    smsr_oid: smsr_oid(),
+                    carrier_name: carrier(),
+                    ..none()
+                },
+            ),
+        ),
+        (
+            Action::ActivateEnable,
+            include_str!("golden/request/euicc-activate-enable.json"),
+            (
+                iccid(),
+                Some("service plan name".into()),
+                Terms { mdn_zip_code: Some("98801".into()), ..none() },
+            ),
+        ),
+        (
+            Action::SetFallback,
+            include_str!("golden/request/euicc-fallback.json"),
+            (iccid(), None, Terms { carrier_name: carrier(), ..none() }),
+        ),
         (Action::SetFallback, include_str!("golden/request/fall-back.json"), (iccid(), None, none())),
         (
             Action::DownloadEnable,
             include_str!("golden/request/euicc-local.json"),
-            (iccid(), None, Terms { smsr_oid, ..none() }),
+            (iccid(), None, Terms { smsr_oid: smsr_oid(), ..none() }),
         ),
     ] {
         assert_eq!(read(action, body), expected, "{body}");
+    }
+}
+
+#[test]
+fn every_form_of_question_that_sdks_send_is_read() {
+    let iccid = || QueriedIdentifier::Iccid("89148000000800139708".parse().unwrap());
+    let imei = || QueriedIdentifier::Imei("350000000000001".parse().unwrap());
+    let eid = || QueriedIdentifier::Eid("89049032000001000000000000000001".parse().unwrap());
+    for (body, status, identifier) in [
+        (include_str!("golden/request/list.json"), ProfileStatus::Disable, iccid()),
+        (include_str!("golden/request/list-esim.json"), ProfileStatus::Enable, imei()),
+    ] {
+        let read = DeviceListBody::decode(body.as_bytes()).unwrap();
+        assert_eq!(read.account().unwrap().as_str(), "0000123456-00001");
+        let expected = ListFilter {
+            states: Some(vec![ProfileState::Active]),
+            statuses: vec![status],
+            network: Some(Network::VerizonUs),
+            identifiers: vec![identifier],
+        };
+        assert_eq!(read.filter().unwrap(), expected, "{body}");
+    }
+    for (body, identifier) in [
+        (include_str!("golden/request/history.json"), iccid()),
+        (include_str!("golden/request/history-esim.json"), eid()),
+    ] {
+        let read = DeviceHistoryBody::decode(body.as_bytes()).unwrap();
+        assert_eq!(read.account().unwrap().as_str(), "0000123456-00001");
+        let expected = HistoryFilter {
+            identifiers: vec![identifier],
+            earliest: Timestamp(1_634_273_375_000),
+            latest: Timestamp(1_634_532_575_000),
+        };
+        assert_eq!(read.filter().unwrap(), expected, "{body}");
     }
 }

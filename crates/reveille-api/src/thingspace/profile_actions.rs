@@ -121,6 +121,11 @@ pub(crate) async fn accept(
     Ok(Json(AcceptedAnswer::new(request)))
 }
 
+/// Refuses a call that only consumer eSIMs have.
+pub(crate) async fn of_consumers(_: Caller, _: JsonBytes) -> Refused {
+    Refusal::Malformed { detail: "this call is for consumer eSIMs, which are not served here".into() }.into()
+}
+
 /// The body as a request, or the first refusal that holds of it, from row 11 of §9.5 on.
 fn read(
     app: &App,

@@ -636,18 +636,44 @@ async fn code_14_is_a_card_that_is_never_reached() {
     assert_eq!(net.enabled(&card), None, "it was never touched");
 }
 
-#[tokio::test]
-async fn code_15_goes_back_to_what_was_enabled_or_to_the_fallback() {
-    let (net, card) = (Net::scripted(), card("15", 3));
-    let back = |to: usize| Some(card[to].iccid.clone());
-    let went_back = |replies: Vec<Reply>| match replies.into_iter().next() {
+/// What a card has enabled after it went back.
+fn went_back(replies: Vec<Reply>) -> Option<Iccid> {
+    match replies.into_iter().next() {
         Some(Reply::RolledBack { enabled, .. }) => enabled,
         other => panic!("{other:?}"),
-    };
-    assert_eq!(went_back(net.on_card(&card, 1, EndState::Enabled).told().await), back(0));
-    assert_eq!(net.enabled(&card), back(0));
+    }
+}
+
+#[tokio::test]
+async fn code_15_goes_back_to_what_was_enabled_before_whatever_the_fallback() {
+    let (net, card) = (Net::scripted(), card("15", 3));
+    let lead = || Some(card[0].iccid.clone());
+    assert_eq!(went_back(net.on_card(&card, 1, EndState::Enabled).told().await), lead());
+    assert_eq!(net.enabled(&card), lead());
     assert_eq!(net.on_card(&card, 2, EndState::Fallback).told().await, [Reply::Done]);
-    assert_eq!(went_back(net.on_card(&card, 1, EndState::DownloadedAndEnabled).told().await), back(0));
+    assert_eq!(went_back(net.on_card(&card, 1, EndState::DownloadedAndEnabled).told().await), lead());
+}
+
+#[tokio::test]
+async fn code_15_goes_back_to_the_fallback_where_the_former_profile_has_no_service() {
+    let suspended = ProfileState::Suspended(SuspendedBy::Device);
+    // What has the attribute, whether there is a boot profile, and what comes back when 1 cannot be enabled.
+    for (fallback, boot, expected) in
+        [(Some(2), true, 2), (None, true, 3), (None, false, 0), (Some(1), true, 3), (Some(1), false, 0)]
+    {
+        let (net, mut card) = (Net::scripted(), card("15", 5));
+        card[0].status = ProfileStatus::Disable;
+        (card[4].status, card[4].state) = (ProfileStatus::Enable, suspended);
+        if boot {
+            card[3].role = Role::Default;
+        }
+        if let Some(fallback) = fallback {
+            card[fallback].fallback = true;
+        }
+        let back = went_back(net.on_card(&card, 1, EndState::Enabled).told().await);
+        assert_eq!(back, Some(card[expected].iccid.clone()), "{fallback:?}, {boot}");
+        assert_eq!(net.enabled(&card), back);
+    }
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ impl World {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Enabling {
     Works,
-    /// The card tries, finds no network, and goes back.
+    /// The card has the order already, tries, finds no network, and goes back.
     Fails,
 }
 
@@ -146,13 +146,14 @@ impl Inner {
             None => profile.state == ProfileState::Active,
         };
         let enabled = card.iter().position(|profile| profile.status.is_enabled());
-        if enabled.is_some_and(|other| other != at && !is_served(&card[other])) {
-            return Reply::RetryLater { after: Some(UNREACHABLE_FOR) };
-        }
         let fails = enabling == Enabling::Fails && enables(operation.end_state) && enabled != Some(at);
         if fails {
-            let back = enabled.filter(|before| is_served(&card[*before])).or_else(|| falls_back_to(card));
+            let before = enabled.filter(|before| is_served(&card[*before]));
+            let back = before.or_else(|| falls_back_without(card, at));
             return go_back(card, at, back, operation.end_state);
+        }
+        if enabled.is_some_and(|other| other != at && !is_served(&card[other])) {
+            return Reply::RetryLater { after: Some(UNREACHABLE_FOR) };
         }
         let reply = change(card, at, operation.end_state);
         if operation.end_state == EndState::InServiceAndEnabled && !matches!(reply, Reply::Rejected { .. }) {
@@ -186,6 +187,14 @@ fn enable(card: &mut [Profile], at: usize, as_status: ProfileStatus) {
         card[other].status = condition.status;
     }
     card[at].status = as_status;
+}
+
+/// What a card falls back to when the profile at that place is of no use.
+fn falls_back_without(card: &mut [Profile], at: usize) -> Option<usize> {
+    let status = std::mem::replace(&mut card[at].status, ProfileStatus::NotDownloaded);
+    let back = falls_back_to(card);
+    card[at].status = status;
+    back
 }
 
 /// The card goes back to what was enabled before, or to what it falls back to.
@@ -227,10 +236,8 @@ fn change(card: &mut [Profile], at: usize, end: EndState) -> Reply {
         EndState::Disabled if !status.is_on_card() => rejected("the profile is not on the card"),
         EndState::Disabled if !status.is_enabled() => Reply::AlreadySo,
         EndState::Disabled => {
-            card[at].status = ProfileStatus::NotDownloaded; // so that the card does not fall back to it
-            let back = falls_back_to(card);
             card[at].status = ProfileStatus::Disable;
-            if let Some(back) = back {
+            if let Some(back) = falls_back_without(card, at) {
                 enable(card, back, ProfileStatus::Enable);
             }
             Reply::Done

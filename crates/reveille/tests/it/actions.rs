@@ -200,6 +200,18 @@ async fn bodies_of_other_products_are_refused_with_what_to_do() {
             "consumer eSIM",
         ),
         (
+            "deactivate",
+            json!({"devices": [{"deviceIds": [consumer[0]]}], "accountName": ACCOUNT}),
+            "INPUT_INVALID.Device.Kind.Invalid",
+            "consumer eSIM",
+        ),
+        (
+            "renew_activation_code",
+            json!({"devices": [{"deviceIds": consumer}], "accountName": ACCOUNT}),
+            "REQUEST_FAILED.UnexpectedError",
+            "consumer eSIMs",
+        ),
+        (
             "device_suspend",
             action_body(&iccid(2), json!({})),
             "INPUT_INVALID.Device.Kind.Invalid",
@@ -235,6 +247,9 @@ async fn bodies_of_other_products_are_refused_with_what_to_do() {
         let message = answer.body["errorMessage"].as_str().unwrap();
         assert!(message.contains(says), "{message}");
     }
+    let path = action_path("renew_activation_code");
+    let answer = app.stranger().call(Method::POST, &path, Some(&json!({}))).await;
+    assert_eq!(answer.status, 401, "who calls is found out first, as at the other calls");
     assert_eq!(app.store().last_sequence().await.unwrap(), 0, "nothing is left behind");
 }
 

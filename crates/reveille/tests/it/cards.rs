@@ -123,16 +123,21 @@ async fn a_card_that_goes_back_has_enabled_what_the_record_says() {
 }
 
 #[tokio::test]
-async fn a_card_without_its_former_profile_goes_back_to_its_fallback() {
+async fn a_card_goes_back_to_its_fallback_where_the_former_profile_has_no_service() {
     let (global, fleet) = scripted("15", "DISABLE");
     let other = iccid(3);
     let app = App::with_fleet(&format!("{fleet}{other} global active euicc=1 status=DISABLE\n")).await;
     app.act("setfallbackattribute", &other, json!({})).await;
-    app.act("activate", &iccid(1), json!({})).await;
-    app.settle().await;
     app.act("enable", &global, json!({})).await;
     app.settle().await;
-    assert_eq!(enabled(&app).await, [iccid(1)], "the former one has service");
+    assert_eq!(enabled(&app).await, [iccid(1)], "the former one has service, and comes before the fallback");
+    app.act("deactivate", &iccid(1), json!({})).await;
+    let request = app.act("enable", &global, json!({})).await;
+    app.settle().await;
+    let told = app.told_of(&request);
+    assert_eq!(told[0]["faultResponse"]["faultcode"], "UnifiedWebService.REQUEST_FAILED.CarrierRejected");
+    assert_eq!(enabled(&app).await, [other], "the former one has none");
+    assert_eq!(app.profile(&iccid(1)).await["profileStatus"], "DISABLE");
 }
 
 #[tokio::test]

@@ -285,6 +285,83 @@ async fn the_exit_code_of_a_resume_says_whether_every_profile_was_resumed() {
 }
 
 #[tokio::test]
+async fn every_action_is_a_command() {
+    let [eid, other] = [fleet::eid(1), fleet::eid(2)];
+    let [lead, global, fresh] = [fleet::iccid(1), fleet::iccid(2), fleet::iccid(3)];
+    let app = App::with_fleet(&format!(
+        "{lead} verizon-us active euicc=1 plan=Verizon_IoT_5MB\n\
+         {global} global pre_active euicc=1 status=NOT_DOWNLOADED\n\
+         {fresh} global pre_active euicc=1 status=NOT_DOWNLOADED\n\
+         {} verizon-us active euicc=2\n",
+        fleet::iccid(4)
+    ))
+    .await;
+    app.declare(&format!(
+        "[[account]]\nname = \"{ACCOUNT}\"\n[[account.service_plan]]\nname = \"Other\"\nnetwork = \"verizon-us\"\n"
+    ))
+    .await;
+    let csv = app.folder().path().join("devices.csv");
+    app.folder().write("devices.csv", &format!("place,EID\nhere,{eid}\nthere,{other}\nhere,{eid}\n"));
+    let both = format!("--csv {}", csv.display());
+    let is = |iccid: &str, state: &str, status: &str| (iccid.to_owned(), format!("{state} {status}"));
+    // Each command, what it says first, and how a profile is recorded then.
+    for (line, said, (iccid, recorded)) in [
+        (format!("activate {global} --mdn-zip-code 98801"), "1", is(&global, "ACTIVE", "NOT_DOWNLOADED")),
+        (format!("download {global}"), "1", is(&global, "ACTIVE", "DOWNLOAD_DISABLE")),
+        (format!("enable {global}"), "1", is(&global, "ACTIVE", "ENABLE")),
+        (format!("suspend {global}"), "1", is(&global, "SUSPEND", "ENABLE")),
+        (format!("resume {global}"), "1", is(&global, "ACTIVE", "ENABLE")),
+        (format!("disable {global}"), "1", is(&global, "ACTIVE", "DISABLE")),
+        (format!("set-fallback {lead}"), "1", is(&lead, "ACTIVE", "ENABLE")),
+        (
+            format!("deactivate {global} --reason-code FF --etf-waiver"),
+            "1",
+            is(&global, "DEACTIVE", "DISABLE"),
+        ),
+        (format!("activate-enable {global}"), "1", is(&global, "ACTIVE", "ENABLE")),
+        (format!("disable {global}"), "1", is(&global, "ACTIVE", "DISABLE")),
+        (format!("deactivate {global} --check-fallback-profile"), "1", is(&global, "DEACTIVE", "DISABLE")),
+        (format!("delete {global}"), "1", is(&global, "DEACTIVE", "DELETE")),
+        (format!("activate {global} {fresh}"), "2", is(&fresh, "ACTIVE", "NOT_DOWNLOADED")),
+        (format!("download-disable {global}"), "1", is(&global, "ACTIVE", "DOWNLOAD_DISABLE")),
+        (format!("download-enable {fresh}"), "1", is(&fresh, "ACTIVE", "DOWNLOAD_ENABLE")),
+        (format!("service-plan {lead} --service-plan Other"), "1", is(&lead, "ACTIVE", "DISABLE")),
+        (format!("device-suspend {eid}"), "4", is(&lead, "SUSPEND", "DISABLE")),
+        (format!("device-resume {eid}"), "4", is(&global, "ACTIVE", "DOWNLOAD_DISABLE")),
+        (format!("device-suspend {both}"), "6", is(&fleet::iccid(4), "SUSPEND", "ENABLE")),
+        (format!("device-resume {both}"), "6", is(&fresh, "ACTIVE", "DOWNLOAD_ENABLE")),
+    ] {
+        let ended = against(&app, &line).await;
+        assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{line}: {}", ended.out);
+        assert!(
+            ended.out.starts_with(&format!("{said} succeeded, 0 failed\nrequest ")),
+            "{line}: {}",
+            ended.out
+        );
+        let profile = app.profile(&iccid).await;
+        let now = format!("{} {}", profile["state"], profile["profileStatus"]).replace('"', "");
+        assert_eq!(now, recorded, "{line}");
+    }
+    assert_eq!(app.profile(&lead).await["servicePlan"], "Other");
+    let failed = against(&app, &format!("delete {lead}")).await;
+    let expected = "0 succeeded, 1 failed\n       1  INPUT_INVALID.DeviceState.Invalid\nrequest ";
+    assert!(failed.code == 1 && failed.out.starts_with(expected), "{failed:?}");
+    let already = against(&app, &format!("device-resume {eid}")).await;
+    let expected = "0 succeeded, 4 failed\n       4  REQUEST_FAILED.ProfileAlreadyResumed\nrequest ";
+    assert!(already.code == 1 && already.out.starts_with(expected), "{already:?}");
+    for (line, said) in [
+        (format!("service-plan {lead}"), "--service-plan is missing: the plan that they move to"),
+        (format!("device-suspend {lead}"), "an EID has 32 digits"),
+        (format!("suspend {eid}"), "an ICCID has 19 or 20 digits"),
+        ("delete".into(), "no ICCIDs: name them, or a file with --csv"),
+    ] {
+        let refused = against(&app, &line).await;
+        assert!(refused.code == 2 && refused.err.contains(said), "{line}: {refused:?}");
+    }
+    app.settle().await;
+}
+
+#[tokio::test]
 async fn a_resume_as_json_can_be_read_by_a_program() {
     let app = App::with_fleet("89148000000000000019 global suspended").await;
     let said = against(&app, "resume 89148000000000000019 --json").await;

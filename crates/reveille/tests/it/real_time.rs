@@ -23,6 +23,12 @@ impl Default for Patience {
 }
 
 impl Patience {
+    /// How much real time has passed.
+    #[expect(clippy::disallowed_methods, reason = "how fast virtual time passes is measured in real time")]
+    pub(crate) fn had(&self) -> Duration {
+        Instant::now() - self.began_at
+    }
+
     /// Gives way to others for an instant; fails the test when that has gone on for too long.
     #[expect(clippy::disallowed_methods, reason = "other threads and sockets live in real time")]
     pub(crate) async fn wait(&mut self, what: &str) {
