@@ -142,14 +142,22 @@ impl App {
         }
         let token = token.trim();
         let number = Secrets::client_of(token).ok_or(Refusal::InvalidBearer)?;
-        let client = self.client(number).await?.ok_or(Refusal::InvalidBearer)?;
-        let issued_at = client.token_issued_at.ok_or(Refusal::InvalidBearer)?;
-        let live = self.engine.clock().now() < issued_at.plus(self.config.token_life);
-        let same = Secrets::same(
-            token.to_ascii_lowercase().as_bytes(),
-            self.secrets.token(number, issued_at).as_bytes(),
-        );
-        if live && same { Ok(client) } else { Err(Refusal::InvalidBearer) }
+        if let Some(client) = self.client(number).await?.filter(|client| self.is_token_of(token, client)) {
+            return Ok(client);
+        }
+        // Another node may have issued it since the client was read.
+        self.client_changed(number);
+        let client = self.client(number).await?.filter(|client| self.is_token_of(token, client));
+        client.ok_or(Refusal::InvalidBearer)
+    }
+
+    /// Whether it is the token that the client has now.
+    fn is_token_of(&self, token: &str, client: &Client) -> bool {
+        client.token_issued_at.is_some_and(|issued_at| {
+            let own = self.secrets.token(client.number, issued_at);
+            let live = self.engine.clock().now() < issued_at.plus(self.config.token_life);
+            live && Secrets::same(token.to_ascii_lowercase().as_bytes(), own.as_bytes())
+        })
     }
 
     /// Who calls: the bearer's client and a live session that was opened with it. Rows 2 to 6.

@@ -23,6 +23,9 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Refusal> {
     if depth(text) > DEPTH_MAX {
         return Err(malformed(format!("it is nested more than {DEPTH_MAX} levels deep")));
     }
+    if text.contains("\\u0000") {
+        return Err(malformed("a text has the character U+0000 in it".into()));
+    }
     serde_json::from_str(text).map_err(|error| malformed(error.to_string()))
 }
 
@@ -89,7 +92,15 @@ mod tests {
     fn only_an_object_in_utf_8_that_is_not_too_deep_is_read() {
         assert_eq!(decode::<Any>(b" {\"a\":1,\"b\":\"[[\\\"[\"}").unwrap().a, Some(1));
         let deep = format!("{{\"x\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
-        for bad in [&b"[1]"[..], b"7", b"", b"{\"x\":\"\xff\"}", b"{\"a\":1", deep.as_bytes()] {
+        for bad in [
+            &b"[1]"[..],
+            b"7",
+            b"",
+            b"{\"x\":\"\xff\"}",
+            b"{\"a\":1",
+            b"{\"x\":\"\\u0000\"}",
+            deep.as_bytes(),
+        ] {
             assert!(matches!(decode::<Any>(bad), Err(Refusal::Malformed { .. })));
         }
     }

@@ -47,7 +47,7 @@ impl Callbacks for Postgres {
 
     async fn mark(&self, marks: Vec<Mark>) -> Result<()> {
         let rows = marks.len();
-        self.write("mark callbacks", rows, Urgency::InCompany, move |db| mark(db, &marks)).await
+        self.marking.write("mark callbacks", rows, Urgency::InCompany, move |db| mark(db, &marks)).await
     }
 
     async fn replay(&self, scope: ReplayScope, at: Timestamp, limit: usize) -> Result<Replayed> {

@@ -29,7 +29,7 @@ use tracing::warn;
 pub struct PostgresConfig {
     /// `postgres://user:password@host:port/database`, with `?sslmode=require` for TLS.
     pub url: String,
-    /// How many connections read at most, besides the two that write.
+    /// How many connections read at most, besides the three that write.
     pub readers: usize,
     /// How long a lease lasts, by the database's clock.
     pub lease: Duration,
@@ -39,8 +39,11 @@ pub struct PostgresConfig {
 pub struct Postgres {
     /// Accepts requests, and writes what somebody outside waits for.
     accepting: Writer<Server>,
-    /// Records outcomes, marks and the rest.
+    /// Records outcomes, and the rest.
     recording: Writer<Server>,
+    /// Marks callbacks. A writer of its own, so that no transaction locks requests twice: nodes that count
+    /// outcomes and marks of the same ones would lock each other out.
+    marking: Writer<Server>,
     readers: Readers,
     node: i32,
     lease: Duration,
@@ -56,6 +59,9 @@ struct Server {
 /// How many nodes have a place of their own for what they count; more share them.
 const SLOTS: i32 = 8;
 
+/// How many writers a node has.
+const WRITERS: i32 = 3;
+
 impl Postgres {
     /// Connects, and brings the schema up to date; the node gets a number of its own. Blocks.
     ///
@@ -69,7 +75,7 @@ impl Postgres {
         let mut first = Db::open(config).map_err(unavailable("connect to the database"))?;
         schema::migrate(&mut first).map_err(unavailable("bring the schema up to date"))?;
         let node = leases::number(&mut first).map_err(unavailable("number the node"))?;
-        let server = |writer: i32| Server { config: config.clone(), slot: node % SLOTS * 2 + writer };
+        let server = |writer: i32| Server { config: config.clone(), slot: node % SLOTS * WRITERS + writer };
         let started = |server: Server| {
             let connection = server.open().map_err(unavailable("connect to the database"))?;
             Ok(Writer::start(server, connection))
@@ -78,6 +84,7 @@ impl Postgres {
         Ok(Self {
             accepting: started(server(0))?,
             recording: started(server(1))?,
+            marking: started(server(2))?,
             readers: Readers::new(config),
             node,
             lease: config.lease,
@@ -113,6 +120,7 @@ impl crate::Store for Postgres {
     fn close(&self) {
         self.accepting.stop();
         self.recording.stop();
+        self.marking.stop();
         self.readers.close();
         let released = on_a_thread(|| {
             let mut db = Db::open(&self.config).map_err(unavailable("connect to the database"))?;
