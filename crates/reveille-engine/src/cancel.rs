@@ -3,11 +3,11 @@
 //! A device's own part is not cancelled: it concludes from its profiles', and so ends last.
 
 use crate::order::Item;
-use crate::perform::{told, until_read};
+use crate::perform::{doubts, told, until_read};
 use crate::record::Ended;
 use crate::{Chain, Shared};
 use reveille_domain::{Fault, Profile, RequestId};
-use reveille_store::{Change, RequestView, Result, Waiting};
+use reveille_store::{RequestView, Result, Waiting};
 use std::sync::Arc;
 use tracing::{info, warn};
 
@@ -94,8 +94,7 @@ async fn read_profiles_of_some(shared: &Shared, items: &[Item]) -> Result<Vec<Op
 pub(crate) fn end(shared: &Shared, item: Item, profile: Option<&Profile>, begun: Begun, claimed: bool) {
     let told = told(&item, profile, Err(Fault::Cancelled));
     let doubtful = begun == Begun::Perhaps && shared.may_have_begun_before(item.position());
-    let doubt = item.profile().filter(|_| doubtful && profile.is_some());
-    let changes = doubt.map(|target| Change::InDoubt { profile: target.profile }).into_iter().collect();
+    let changes = if doubtful && profile.is_some() { doubts(&item, &[]) } else { Vec::new() };
     shared.lane(item.lane()).begin_recording();
     let ended = Ended { told, changes, call: None, at: shared.now(), claimed };
     shared.send(item, ended);

@@ -6,8 +6,8 @@ use crate::perform::{changed, told};
 use crate::{Chain, Shared, answers, cancel};
 use cancel::Begun;
 use reveille_domain::{
-    Action, Condition, Fault, Left, LeftAs, Profile, ProfileState, Subject, device_outcome, device_state,
-    enabled_instead,
+    Action, Condition, Doubt, Fault, Left, LeftAs, Profile, ProfileState, Subject, device_outcome,
+    device_state, enabled_instead,
 };
 use reveille_store::{Change, DeviceKey, ProfileKey, ProfileTarget, Result, Target};
 use std::sync::Arc;
@@ -91,7 +91,8 @@ async fn by_itself(shared: &Shared, item: &Item, target: ProfileTarget) -> Resul
     if to == profile.condition() {
         return Ok((told(item, Some(profile), Ok(Left::Profile(left))), Vec::new()));
     }
-    let mut changes = vec![Change::To { profile: *key, from: profile.condition(), to, plan: None }];
+    let settles = settled(item);
+    let mut changes = vec![Change::To { profile: *key, from: profile.condition(), to, plan: None, settles }];
     if to.status.is_enabled() {
         let others: Vec<_> = profiles.iter().filter(|(other, _)| other != key).cloned().collect();
         let alone: Vec<Profile> = others.iter().map(|(_, other)| other.clone()).collect();
@@ -107,6 +108,14 @@ fn reported(item: &Item, profile: &Profile) -> Condition {
         to.status = reported.status.unwrap_or(to.status);
     }
     to
+}
+
+/// What a report makes certain.
+fn settled(item: &Item) -> Doubt {
+    let reported = item.waiting.request.terms.reported;
+    let state = reported.and_then(|reported| reported.state).map(|_| Doubt::SERVICE);
+    let status = reported.and_then(|reported| reported.status).map(|_| Doubt::ON_CARD.and(Doubt::ENABLED));
+    state.unwrap_or_default().and(status.unwrap_or_default())
 }
 
 /// Tells when the suspension will end, unless it has.

@@ -6,10 +6,10 @@ use crate::order::Item;
 use crate::record::Ended;
 use crate::{CarrierSetup, Chain, Shared, here};
 use reveille_carriers::{Operation, Reply};
-use reveille_domain::rules::concerns_euicc;
 use reveille_domain::{
-    AccountName, Condition, Decision, EndState, Fault, Intent, Left, LeftAs, Network, OperationId, Position,
-    Profile, ProfileStatus, Subject, Timestamp, Told, decide, enabled_instead,
+    AccountName, Condition, Decision, Doubt, EndState, Fault, Intent, Left, LeftAs, Network, OperationId,
+    Position, Profile, ProfileStatus, Subject, Timestamp, Told, concerns_euicc, decide, doubted_by,
+    enabled_instead,
 };
 use reveille_store::{
     Change, ChangeCounts, Lane, PlanChange, ProfileKey, Result, SettlingCall, UnsettledCall, Warning,
@@ -150,23 +150,22 @@ impl Shared {
 
     /// Ends a subrequest as failed because its carrier left it unsettled: what it would have changed is in
     /// doubt.
-    fn end_unsettled(&self, item: Item, profile: &Profile, concerned: impl Iterator<Item = ProfileKey>) {
+    fn end_unsettled(&self, item: Item, profile: &Profile, others: &[(ProfileKey, Profile)]) {
         warn!(request.id = %item.waiting.request.id, tries = item.tries, "Gave up a subrequest unsettled");
         let told = told(&item, Some(profile), Err(Fault::Unsettled));
         let doubtful = item.tries > 0 || self.may_have_begun_before(item.position());
-        let doubts = concerned.map(|profile| Change::InDoubt { profile });
-        self.end(item, told, doubts.filter(|_| doubtful).collect());
+        let doubts = if doubtful { doubts(&item, others) } else { Vec::new() };
+        self.end(item, told, doubts);
     }
 
     /// Tries a subrequest again later, or gives it up.
     fn again(&self, work: Work, after: Option<Duration>, setup: &CarrierSetup) {
         let now = self.now();
-        let Work { mut item, profile, key, others, .. } = work;
+        let Work { mut item, profile, others, .. } = work;
         item.tries = item.tries.saturating_add(1);
         let give_up_at = item.waiting.request.accepted_at.plus(setup.give_up_after);
         if now >= give_up_at {
-            let others = others.iter().map(|(other, _)| *other);
-            return self.end_unsettled(item, &profile, [key].into_iter().chain(others));
+            return self.end_unsettled(item, &profile, &others);
         }
         self.warn_of(&mut item, &profile, now);
         let random = u64::try_from(self.random.bits() & u128::from(u64::MAX)).unwrap_or(0);
@@ -189,6 +188,14 @@ impl Shared {
     }
 }
 
+/// What is in doubt when it is not known what became of a subrequest's operation.
+pub(crate) fn doubts(item: &Item, others: &[(ProfileKey, Profile)]) -> Vec<Change> {
+    let of = doubted_by(item.waiting.request.action);
+    let own = item.profile().map(|target| Change::InDoubt { profile: target.profile, of });
+    let others = others.iter().map(|(other, _)| Change::InDoubt { profile: *other, of: of.of_others() });
+    own.into_iter().chain(others).collect()
+}
+
 /// Gives up what was begun and is still unsettled long after its acceptance, and what waits that long for a
 /// carrier that does not answer. What an operator holds waits on.
 fn give_up(shared: &Arc<Shared>, lane: Lane) {
@@ -205,9 +212,7 @@ fn give_up(shared: &Arc<Shared>, lane: Lane) {
         for (item, profile) in items.into_iter().zip(&batch.profiles) {
             match (profile, item.profile()) {
                 (Some(profile), Some(target)) => {
-                    let others = batch.others(target.profile);
-                    let others = others.iter().map(|(other, _)| *other);
-                    shared.end_unsettled(item, profile, [target.profile].into_iter().chain(others));
+                    shared.end_unsettled(item, profile, &batch.others(target.profile));
                 }
                 _ => {
                     let told = told(&item, None, Err(Fault::Unsettled));
@@ -420,28 +425,41 @@ impl Work {
             from: self.profile.condition(),
             to: self.decision.to,
             plan: self.plan.take(),
+            settles: self.decision.drives.settles(),
         };
         let mut changes = vec![own];
         changes.extend(changed(&self.others, std::mem::take(&mut self.decision.others)));
         changes
     }
 
-    /// What is recorded when the card went back and has that profile enabled.
+    /// What is recorded when the card went back and has that profile enabled: one of all on it, or none.
     fn rolled_back(&self, enabled: Option<&reveille_domain::Iccid>) -> Vec<Change> {
+        let drives = self.decision.drives;
         let mut own = self.profile.clone();
-        if self.decision.drives == EndState::DownloadedAndEnabled {
+        if drives == EndState::DownloadedAndEnabled {
             own.status = ProfileStatus::DownloadDisable;
         }
-        let (to, from) = (own.condition(), self.profile.condition());
-        let mut changes = Vec::new();
-        if self.decision.drives == EndState::InServiceAndEnabled {
-            changes.push(Change::InDoubt { profile: self.key }); // it may be in service, and not enabled
-        } else if to != from {
-            changes.push(Change::To { profile: self.key, from, to, plan: None });
+        let others = self.others.iter().map(|(_, other)| other.clone());
+        let card: Vec<Profile> = others.chain([own.clone()]).collect();
+        let enabled = enabled.and_then(|iccid| card.iter().position(|profile| profile.iccid == *iccid));
+        let moved = enabled_instead(&card, enabled);
+        let is_own = |(at, _): &&(usize, Condition)| *at == self.others.len();
+        let own_now = moved.iter().find(is_own).map_or(own.condition(), |(_, to)| *to);
+        let serves = drives == EndState::InServiceAndEnabled; // it may be in service, and not enabled
+        if moved.is_empty() && own == self.profile && !own.in_doubt.is_any() && !serves {
+            return Vec::new();
         }
-        let others: Vec<Profile> = self.others.iter().map(|(_, other)| other.clone()).collect();
-        let enabled = enabled.and_then(|iccid| others.iter().position(|other| other.iccid == *iccid));
-        changes.extend(changed(&self.others, enabled_instead(&others, enabled)));
+        let mut changes = vec![Change::To {
+            profile: self.key,
+            from: self.profile.condition(),
+            to: own_now,
+            plan: None,
+            settles: drives.settles().without(Doubt::SERVICE),
+        }];
+        if serves {
+            changes.push(Change::InDoubt { profile: self.key, of: Doubt::SERVICE });
+        }
+        changes.extend(changed(&self.others, moved));
         changes
     }
 }
@@ -453,7 +471,8 @@ pub(crate) fn changed(
 ) -> impl Iterator<Item = Change> {
     to.into_iter().filter_map(|(at, to)| {
         let (key, profile) = profiles.get(at)?;
-        Some(Change::To { profile: *key, from: profile.condition(), to, plan: None })
+        let settles = Doubt::NONE; // it was not asked about them
+        Some(Change::To { profile: *key, from: profile.condition(), to, plan: None, settles })
     })
 }
 

@@ -80,6 +80,7 @@ macro_rules! each_part_of_store_conformance {
             a_batch_of_outcomes_may_span_requests
             a_request_ends_exactly_with_its_last_subrequest
             a_doubt_never_takes_a_profile_back
+            a_change_and_a_doubt_are_one_row_of_history
             a_profile_is_in_doubt_until_it_is_settled
             profiles_are_read_in_the_order_asked
             a_request_is_cancelled_while_it_waits

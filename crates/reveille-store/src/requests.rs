@@ -3,8 +3,8 @@
 use crate::{DeviceKey, ProfileKey, Result};
 use async_trait::async_trait;
 use reveille_domain::{
-    AccountName, Action, Condition, Fault, Network, Part, Position, Profile, RequestId, Subject, Terms,
-    Timestamp, Told,
+    AccountName, Action, Condition, Doubt, Fault, Network, Part, Position, Profile, RequestId, Subject,
+    Terms, Timestamp, Told,
 };
 use std::sync::Arc;
 
@@ -392,8 +392,7 @@ impl Recording {
 /// What becomes of a profile's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The network is as asked for, and so is the record from now on; a doubt is cleared. Where it becomes
-    /// suspended, that is since the recording.
+    /// The record is so from now on. Where it becomes suspended, that is since the recording.
     To {
         /// The profile.
         profile: ProfileKey,
@@ -403,11 +402,16 @@ pub enum Change {
         to: Condition,
         /// The service plan that it moves to, where it does.
         plan: Option<PlanChange>,
+        /// What was in doubt until now, and is not any more.
+        settles: Doubt,
     },
-    /// The network may differ from the record, which stays as it is at that moment.
+    /// The network may differ from the record, which stays as it is at that moment. May follow a change of the
+    /// same profile.
     InDoubt {
         /// The profile.
         profile: ProfileKey,
+        /// In what, beside what is in doubt already.
+        of: Doubt,
     },
     /// It was told that its suspension will end by itself.
     Noticed {

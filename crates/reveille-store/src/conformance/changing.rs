@@ -9,8 +9,8 @@ use crate::{
     ProfileTarget, Target, Waiting,
 };
 use reveille_domain::{
-    Action, Already, Condition, Fault, Left, LeftAs, Part, Position, ProfileState, ProfileStatus, Reported,
-    Role, Subject, SuspendedBy, Terms, Timestamp,
+    Action, Already, Condition, Doubt, Fault, Left, LeftAs, Part, Position, ProfileState, ProfileStatus,
+    Reported, Role, Subject, SuspendedBy, Terms, Timestamp,
 };
 
 const ACTIVE: Condition = condition_of(ProfileState::Active, ProfileStatus::Enable);
@@ -49,7 +49,7 @@ async fn whole(house: &House, action: Action) -> NewRequest {
 }
 
 fn changed(profile: ProfileKey, from: Condition, to: Condition) -> Change {
-    Change::To { profile, from, to, plan: None }
+    Change::To { profile, from, to, plan: None, settles: Doubt::NONE }
 }
 
 fn target(waiting: &Waiting) -> ProfileTarget {
@@ -155,7 +155,8 @@ pub async fn a_plan_is_changed_and_kept(bench: &dyn Bench) {
     let plan = PlanChange { from: None, to: "Plan B".into() };
     let waits = house.waits_of(house.resuming(1, [1]).await).await;
     let profile = target(&waits[0]).profile;
-    let to = Change::To { profile, from: condition(SUSPENDED), to: ACTIVE, plan: Some(plan.clone()) };
+    let (from, settles) = (condition(SUSPENDED), Doubt::NONE);
+    let to = Change::To { profile, from, to: ACTIVE, plan: Some(plan.clone()), settles };
     changes(&house, &waits[0], 20, vec![to]).await;
     let waits = house.waits_of(house.resuming(1, [1]).await).await;
     changes(&house, &waits[0], 21, vec![changed(profile, ACTIVE, DISABLED)]).await;
@@ -198,7 +199,13 @@ pub async fn changes_are_counted(bench: &dyn Bench) {
             let request = NewRequest { action, user: user.into(), ..house.request_for(1, [1]).await };
             let waits = house.waits_of(house.accepted(request).await).await;
             let profile = target(&waits[0]).profile;
-            changes(&house, &waits[0], seconds, vec![Change::To { profile, from, to, plan }]).await;
+            changes(
+                &house,
+                &waits[0],
+                seconds,
+                vec![Change::To { profile, from, to, plan, settles: Doubt::NONE }],
+            )
+            .await;
             profile
         };
     let suspended = condition(SUSPENDED);

@@ -248,7 +248,7 @@ fn select<T>(
            AND (:states IS NULL OR instr(:states, ',' || p.state || ',') > 0)
            AND (:statuses IS NULL OR instr(:statuses, ',' || p.status || ',') > 0)
            AND (:role IS NULL OR p.role = :role) AND (:plan IS NULL OR p.service_plan = :plan)
-           AND (:in_doubt IS NULL OR p.in_doubt = :in_doubt)
+           AND (:in_doubt IS NULL OR (p.in_doubt <> 0) = :in_doubt)
          ORDER BY p.iccid LIMIT :limit"
     ))?;
     let bounds = named_params! {

@@ -15,7 +15,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use reveille_domain::{
-    AccountName, Action, Fault, Network, Part, Position, Profile, RequestId, Subject, Terms, Timestamp,
+    AccountName, Action, Doubt, Fault, Network, Part, Position, Profile, RequestId, Subject, Terms, Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use std::sync::Arc;
@@ -414,7 +414,7 @@ pub(super) fn read_profile(row: &Row<'_>) -> rusqlite::Result<Profile> {
         state: read_state(row, 7)?,
         status: read_status(row, 8)?,
         service_plan: row.get(9)?,
-        in_doubt: row.get(10)?,
+        in_doubt: Doubt::from_bits(row.get(10)?),
         fallback: row.get(11)?,
     })
 }
