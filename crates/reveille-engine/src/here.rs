@@ -6,10 +6,10 @@ use crate::perform::{changed, told};
 use crate::{Chain, Shared, answers, cancel};
 use cancel::Begun;
 use reveille_domain::{
-    Action, Condition, Doubt, Fault, Left, LeftAs, Profile, ProfileState, Subject, device_outcome,
-    device_state, enabled_instead,
+    Action, Doubt, Fault, Left, LeftAs, Position, Profile, ProfileState, Reported, Subject, Timestamp,
+    device_outcome, device_state, doubted_by, enabled_instead,
 };
-use reveille_store::{Change, DeviceKey, ProfileKey, ProfileTarget, Result, Target};
+use reveille_store::{Change, DeviceKey, HistorySpan, ProfileKey, ProfileTarget, Result, Target};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::warn;
@@ -26,6 +26,10 @@ pub(crate) async fn perform(shared: &Arc<Shared>, items: Vec<Item>) {
         }
     }
 }
+
+/// How many changes are looked at that may have overtaken a report: more than may happen to one profile while
+/// the report waits.
+const CHANGES_MAX: usize = 10_000;
 
 type Failed = (Item, reveille_store::StoreError);
 
@@ -80,18 +84,21 @@ async fn by_itself(shared: &Shared, item: &Item, target: ProfileTarget) -> Resul
         return Ok((told(item, None, Err(Fault::DeviceNotFound)), Vec::new()));
     };
     let (key, profile) = &profiles[at];
-    let last = shared.store.history(&profile.iccid, 1).await?.pop();
     if item.waiting.request.action == Action::ResumeNotice {
         return Ok(notice(shared, item, *key, profile));
     }
-    // Something that was under way ended after the report was taken up: the report is out of date.
-    let outdated = last.is_some_and(|last| last.at > item.waiting.request.accepted_at);
-    let to = if outdated { profile.condition() } else { reported(item, profile) };
+    let Some(reported) = item.waiting.request.terms.reported else {
+        return Ok((told(item, Some(profile), Err(Fault::DeviceStateInvalid)), Vec::new()));
+    };
+    let Some(reported) = still_true(shared, item, *key, reported).await? else {
+        return Ok((told(item, Some(profile), Err(Fault::DeviceStateInvalid)), Vec::new()));
+    };
+    let to = reported.upon(profile.condition());
     let left = LeftAs { state: to.state, status: to.status, role: profile.role };
     if to == profile.condition() {
         return Ok((told(item, Some(profile), Ok(Left::Profile(left))), Vec::new()));
     }
-    let settles = settled(item);
+    let settles = settled(reported);
     let mut changes = vec![Change::To { profile: *key, from: profile.condition(), to, plan: None, settles }];
     if to.status.is_enabled() {
         let others: Vec<_> = profiles.iter().filter(|(other, _)| other != key).cloned().collect();
@@ -101,20 +108,37 @@ async fn by_itself(shared: &Shared, item: &Item, target: ProfileTarget) -> Resul
     Ok((told(item, Some(profile), Ok(Left::Profile(left))), changes))
 }
 
-fn reported(item: &Item, profile: &Profile) -> Condition {
-    let mut to = profile.condition();
-    if let Some(reported) = item.waiting.request.terms.reported {
-        to.state = reported.state.unwrap_or(to.state);
-        to.status = reported.status.unwrap_or(to.status);
+/// What of a report no operation has overtaken that ended after the report was taken up; nothing where all of
+/// it is overtaken.
+async fn still_true(
+    shared: &Shared,
+    item: &Item,
+    key: ProfileKey,
+    mut reported: Reported,
+) -> Result<Option<Reported>> {
+    let from = Timestamp(item.waiting.request.accepted_at.0.saturating_add(1));
+    let first = Position { sequence: 0, number: 0 };
+    let span = HistorySpan { from, until: Timestamp(i64::MAX), after: first, limit: CHANGES_MAX };
+    for change in shared.store.history_span(key, span).await? {
+        let by = change.request.map(|(_, action)| action);
+        if change.in_doubt || by == Some(Action::ExternalChange) {
+            continue; // it is not known what became of that; another report is no answer to this one
+        }
+        let asked = (change.from == change.to).then(|| by.map(doubted_by)).flatten().unwrap_or_default();
+        if change.from.state != change.to.state || asked.meets(Doubt::SERVICE) {
+            reported.state = None;
+        }
+        if change.from.status != change.to.status || asked.meets(Doubt::ENABLED) {
+            reported.status = None;
+        }
     }
-    to
+    Ok(Some(reported).filter(|left| left.state.is_some() || left.status.is_some()))
 }
 
 /// What a report makes certain.
-fn settled(item: &Item) -> Doubt {
-    let reported = item.waiting.request.terms.reported;
-    let state = reported.and_then(|reported| reported.state).map(|_| Doubt::SERVICE);
-    let status = reported.and_then(|reported| reported.status).map(|_| Doubt::ON_CARD.and(Doubt::ENABLED));
+fn settled(reported: Reported) -> Doubt {
+    let state = reported.state.map(|_| Doubt::SERVICE);
+    let status = reported.status.map(|_| Doubt::ON_CARD.and(Doubt::ENABLED));
     state.unwrap_or_default().and(status.unwrap_or_default())
 }
 
