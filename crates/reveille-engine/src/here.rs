@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::warn;
 
-/// How long a subrequest is put off when the store could not be read.
+/// How long a subrequest is put off when the store could not be read, or what it concludes from is not recorded.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// Performs claimed subrequests, one after the other: none of them waits for anything but the store.
@@ -37,12 +37,19 @@ async fn perform_one(shared: &Arc<Shared>, item: Item) -> std::result::Result<()
     let request = Arc::clone(&item.waiting.request);
     let cancelled = request.cancelled || shared.order().is_cancelled(request.sequence);
     if cancelled && !item.concludes() {
-        cancel::end(shared, item, None, Begun::Never, true);
+        cancel::end(shared, item, None, &[], Begun::Never, true);
         return Ok(());
     }
     let ended = match &item.waiting.target {
         Err(fault) => Ok((told(&item, None, Err(fault.clone())), Vec::new())),
-        Ok(Target::Device(device)) => conclude(shared, &item, *device).await,
+        Ok(Target::Device(device)) => match conclude(shared, &item, *device).await {
+            Ok(Some(concluded)) => Ok(concluded),
+            Ok(None) => {
+                shared.order().delay(item, shared.now().plus(LOOK_AGAIN_AFTER));
+                return Ok(());
+            }
+            Err(error) => Err(error),
+        },
         Ok(Target::Page(page)) => {
             let document = answers::document(shared, &item, page).await;
             document.map(|text| (told(&item, None, Ok(Left::Document(text))), Vec::new()))
@@ -64,16 +71,17 @@ async fn perform_one(shared: &Arc<Shared>, item: Item) -> std::result::Result<()
 
 type Outcome = (reveille_domain::Told, Vec<Change>);
 
-/// How a device action ended for the device as a whole: its profiles have all ended.
-async fn conclude(shared: &Shared, item: &Item, device: DeviceKey) -> Result<Outcome> {
-    let parts = shared.store.parts(item.position()).await?;
+/// How a device action ended for the device as a whole; nothing while one of its profiles has not: what is
+/// cancelled leaves its eUICC before its outcome is recorded.
+async fn conclude(shared: &Shared, item: &Item, device: DeviceKey) -> Result<Option<Outcome>> {
+    let Some(parts) = shared.store.parts(item.position()).await? else { return Ok(None) };
     let on_device = shared.store.on_devices(vec![device]).await?.into_iter().flatten();
     let profiles: Vec<Profile> = on_device.map(|(_, profile)| profile).collect();
     let outcome = device_outcome(item.waiting.request.action, &parts);
     let result = outcome.map(|()| Left::Device(device_state(&profiles)));
     let mut told = told(item, profiles.first(), result);
     told.msisdn = None;
-    Ok((told, Vec::new()))
+    Ok(Some((told, Vec::new())))
 }
 
 /// What the server asked of itself: to tell that a suspension will end, to record what a network did.

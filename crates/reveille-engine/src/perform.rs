@@ -271,9 +271,9 @@ async fn perform(shared: &Arc<Shared>, lane: Lane, items: Vec<Item>) {
     }
 }
 
-/// What is recorded of the profiles of one claim, as far as their actions look at it.
-struct Batch {
-    profiles: Vec<Option<Profile>>,
+/// What is recorded of the profiles of some subrequests, as far as their actions look at it.
+pub(crate) struct Batch {
+    pub(crate) profiles: Vec<Option<Profile>>,
     /// What is on their eUICCs, by the profile.
     euiccs: HashMap<ProfileKey, Vec<(ProfileKey, Profile)>>,
     plans: HashMap<AccountName, Vec<(Network, Box<str>)>>,
@@ -281,7 +281,7 @@ struct Batch {
 }
 
 impl Batch {
-    async fn read(shared: &Shared, items: &[Item]) -> Result<Self> {
+    pub(crate) async fn read(shared: &Shared, items: &[Item]) -> Result<Self> {
         let profiles = read_profiles(shared, items).await?;
         let targets: Vec<_> = items.iter().filter_map(|item| Some((item, item.profile()?))).collect();
         let (concerned, devices): (Vec<_>, Vec<_>) = targets
@@ -308,25 +308,28 @@ impl Batch {
         plans.filter(|(on, _)| *on == network).map(|(_, name)| name.clone()).collect()
     }
 
-    fn others(&self, key: ProfileKey) -> Vec<(ProfileKey, Profile)> {
+    pub(crate) fn others(&self, key: ProfileKey) -> Vec<(ProfileKey, Profile)> {
         let on_euicc = self.euiccs.get(&key).into_iter().flatten();
         on_euicc.filter(|(other, _)| *other != key).cloned().collect()
     }
 }
 
+/// The recorded profiles of items; nothing where one is about none.
 async fn read_profiles(shared: &Shared, items: &[Item]) -> Result<Vec<Option<Profile>>> {
     let keys: Vec<_> = items.iter().filter_map(Item::profile).map(|target| target.profile).collect();
     if keys.is_empty() {
         return Ok(vec![None; items.len()]);
     }
-    shared.store.profiles(keys).await
+    let mut read = shared.store.profiles(keys).await?.into_iter();
+    Ok(items.iter().map(|item| item.profile().and_then(|_| read.next().flatten())).collect())
 }
 
 /// The operation that a subrequest needs; nothing where it has ended without one.
 fn begin(shared: &Shared, batch: &Batch, item: Item, profile: Option<Profile>) -> Option<(Operation, Work)> {
     let request = Arc::clone(&item.waiting.request);
+    let others = item.profile().map(|target| batch.others(target.profile)).unwrap_or_default();
     if item.tries == 0 && (request.cancelled || shared.order().is_cancelled(request.sequence)) {
-        cancel::end(shared, item, profile.as_ref(), Begun::Perhaps, true);
+        cancel::end(shared, item, profile.as_ref(), &others, Begun::Perhaps, true);
         return None;
     }
     let (Some(profile), Some(target)) = (profile, item.profile()) else {
@@ -334,7 +337,6 @@ fn begin(shared: &Shared, batch: &Batch, item: Item, profile: Option<Profile>) -
         shared.end(item, told, Vec::new());
         return None;
     };
-    let others = batch.others(target.profile);
     match decided(shared, batch, &item, &profile, &others) {
         Err(fault) => {
             let told = told(&item, Some(&profile), Err(fault));

@@ -65,8 +65,8 @@ pub trait Requests: Send + Sync + 'static {
     ) -> Result<Vec<ChangeCounts>>;
 
     /// How a device action ended for the profiles of the device whose own subrequest stands at `own`, each
-    /// with its state now. All of them have ended.
-    async fn parts(&self, own: Position) -> Result<Vec<Part>>;
+    /// with its state now; nothing while one of them has not ended.
+    async fn parts(&self, own: Position) -> Result<Option<Vec<Part>>>;
 
     /// Writes outcomes, each with its profile's new state, its history entry and its callback, in one
     /// transaction. One that has ended before keeps its first outcome.

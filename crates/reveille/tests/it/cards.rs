@@ -2,6 +2,8 @@
 
 use crate::app::App;
 use crate::fleet::{eid, iccid};
+use reveille_domain::{Clock, Network};
+use reveille_store::Directory;
 use serde_json::{Value, json};
 
 /// A LEAD in service, and a Global profile whose ICCID scripts behaviour, not downloaded yet.
@@ -167,4 +169,24 @@ async fn a_download_needs_the_lead_in_service() {
     app.settle().await;
     assert_eq!(statuses(&app.told_of(&early)), ["Failed"]);
     assert_eq!(statuses(&app.told_of(&later)), ["SUCCESS"]);
+}
+
+#[tokio::test]
+async fn after_a_restart_a_cancelled_enabling_leaves_the_whole_card_in_doubt() {
+    let (global, fleet) = scripted("05", "DISABLE");
+    let mut app = App::configured([("STOP_WITHIN", "1s")], &fleet).await;
+    let request = app.act("enable", &global, json!({})).await;
+    app.settle().await;
+    app.stop().await;
+    let store = app.second_store();
+    store.set_hold(Network::Global, Some(app.clock.now())).await.unwrap();
+    store.close();
+    app.start_again().await;
+    app.settle().await;
+    app.post(&format!("/api/reveille/v1/requests/{request}/cancel"), json!({})).await;
+    app.settle().await;
+    assert_eq!(app.request(&request).await["faults"], json!({"REQUEST_CANCELLED": 1}));
+    for iccid in [&global, &iccid(1)] {
+        assert_eq!(app.profile(iccid).await["inDoubt"], true);
+    }
 }
