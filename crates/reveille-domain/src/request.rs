@@ -186,7 +186,8 @@ pub struct Terms {
     pub spares_fallback: bool,
     /// What a network reported, of a change that it made by itself.
     pub reported: Option<Reported>,
-    /// When a suspension will end by itself, of a notice that says so.
+    /// When a suspension will end by itself, of a notice that says so and of the resume that ends it. It tells
+    /// that suspension from a later one.
     pub resumes_at: Option<Timestamp>,
 }
 

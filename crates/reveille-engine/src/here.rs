@@ -6,8 +6,8 @@ use crate::perform::{changed, told};
 use crate::{Chain, Shared, answers, cancel};
 use cancel::Begun;
 use reveille_domain::{
-    Action, Doubt, Fault, Left, LeftAs, Position, Profile, ProfileState, Reported, Subject, Timestamp,
-    device_outcome, device_state, doubted_by, enabled_instead,
+    Action, Doubt, Fault, Left, LeftAs, Position, Profile, Reported, Subject, Timestamp, device_outcome,
+    device_state, doubted_by, enabled_instead,
 };
 use reveille_store::{Change, DeviceKey, HistorySpan, ProfileKey, ProfileTarget, Result, Target};
 use std::sync::Arc;
@@ -93,7 +93,7 @@ async fn by_itself(shared: &Shared, item: &Item, target: ProfileTarget) -> Resul
     };
     let (key, profile) = &profiles[at];
     if item.waiting.request.action == Action::ResumeNotice {
-        return Ok(notice(shared, item, *key, profile));
+        return notice(shared, item, *key, profile).await;
     }
     let Some(reported) = item.waiting.request.terms.reported else {
         return Ok((told(item, Some(profile), Err(Fault::DeviceStateInvalid)), Vec::new()));
@@ -151,13 +151,13 @@ fn settled(reported: Reported) -> Doubt {
 }
 
 /// Tells when the suspension will end, unless it has.
-fn notice(shared: &Shared, item: &Item, key: ProfileKey, profile: &Profile) -> Outcome {
+async fn notice(shared: &Shared, item: &Item, key: ProfileKey, profile: &Profile) -> Result<Outcome> {
+    let since = shared.store.suspended_since(vec![key]).await?.into_iter().flatten().next();
     let resumes_at = item.waiting.request.terms.resumes_at;
-    let suspended = matches!(profile.state, ProfileState::Suspended(_));
-    let result = match resumes_at.filter(|_| suspended && shared.config.suspension_max.is_some()) {
+    let result = match resumes_at.filter(|at| shared.lasts_until(since, *at)) {
         Some(at) => Ok(Left::Document(reveille_wire::documents::resume_notice(at).into())),
         None => Err(Fault::DeviceStateInvalid),
     };
     let noticed = result.is_ok().then_some(Change::Noticed { profile: key });
-    (told(item, Some(profile), result), noticed.into_iter().collect())
+    Ok((told(item, Some(profile), result), noticed.into_iter().collect()))
 }

@@ -278,6 +278,8 @@ pub(crate) struct Batch {
     euiccs: HashMap<ProfileKey, Vec<(ProfileKey, Profile)>>,
     plans: HashMap<AccountName, Vec<(Network, Box<str>)>>,
     counts: HashMap<ProfileKey, ChangeCounts>,
+    /// Since when those are suspended whose suspension is to end by itself.
+    since: HashMap<ProfileKey, Option<Timestamp>>,
 }
 
 impl Batch {
@@ -299,7 +301,15 @@ impl Batch {
         }
         let keys = targets.iter().map(|(_, target)| target.profile).collect();
         let counts = shared.change_counts(keys).await?;
-        Ok(Self { profiles, euiccs: concerned.into_iter().zip(euiccs).collect(), plans, counts })
+        let ending = targets.iter().filter(|(item, _)| item.waiting.request.terms.resumes_at.is_some());
+        let ending: Vec<ProfileKey> = ending.map(|(_, target)| target.profile).collect();
+        let since = if ending.is_empty() {
+            HashMap::new()
+        } else {
+            let since = shared.store.suspended_since(ending.clone()).await?;
+            ending.into_iter().zip(since).collect()
+        };
+        Ok(Self { profiles, euiccs: concerned.into_iter().zip(euiccs).collect(), plans, counts, since })
     }
 
     /// The plans that the item's account has on that network.
@@ -361,6 +371,12 @@ fn decided(
     let request = &item.waiting.request;
     if shared.lane(item.lane()).setup.is_none() {
         return Err(Fault::NetworkUnserved);
+    }
+    if let (Some(at), Some(target)) = (request.terms.resumes_at, item.profile()) {
+        let since = batch.since.get(&target.profile).copied().flatten();
+        if !shared.lasts_until(since, at) {
+            return Err(Fault::DeviceStateInvalid); // another suspension, which lasts on
+        }
     }
     let intent = Intent {
         action: request.action,

@@ -187,8 +187,12 @@ pub async fn a_suspension_is_known_while_it_lasts(bench: &dyn Bench) {
     assert_eq!((&one.account, &one.iccid, one.since, one.noticed), (&account(1), &iccid(1, 2), at(30), true));
     assert_eq!(house.suspended(at(30), None, ALL).await.expect("read"), [], "since before");
     assert_eq!(house.suspended(at(31), Some(iccid(1, 2)), ALL).await.expect("read"), [], "behind");
+    let keys = vec![target(&waits[0]).profile, crate::ProfileKey(999_999)];
+    let since = async || house.suspended_since(keys.clone()).await.expect("read");
+    assert_eq!(since().await, [Some(at(30)), None]);
     change(60, ACTIVE, by_device).await;
     assert_eq!(suspended().await, []);
+    assert_eq!(since().await, [None, None]);
     change(70, condition(SUSPENDED), ACTIVE).await;
     assert!(!suspended().await[0].noticed, "it is another one");
 }

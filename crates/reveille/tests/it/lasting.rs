@@ -2,6 +2,7 @@
 
 use crate::app::{ACCOUNT, App};
 use crate::fleet::{eid, iccid};
+use crate::listener::Listener;
 use serde_json::{Value, json};
 
 const LONGEST: (&str, &str) = ("SUSPENSIONS_LONGEST", "90days");
@@ -210,4 +211,44 @@ async fn what_is_suspended_with_its_device_stays_so_when_its_network_reports_a_s
     app.settle_for("2m").await;
     assert_eq!(app.profile(&iccid(2)).await["suspendedBy"], "device");
     assert!(outside.bodies().is_empty(), "nothing has changed");
+}
+
+/// Suspends for that long, then has a resume and another suspension wait for a held carrier, with what the
+/// server asks of itself in the two days after behind them.
+async fn suspended_anew_after(days: &str) -> (App, Listener) {
+    let app = App::configured([LONGEST], &one()).await;
+    let tracking = app.another_listener().await;
+    app.register_for("ResumeTrackingNotification", ACCOUNT, &tracking).await;
+    app.act("profile_suspend", &iccid(1), json!({})).await;
+    app.settle_for(days).await;
+    app.hold("global").await;
+    app.resume(&iccid(1)).await;
+    app.act("profile_suspend", &iccid(1), json!({})).await;
+    app.settle_for("2days").await;
+    app.release("global").await;
+    app.settle().await;
+    (app, tracking)
+}
+
+#[tokio::test]
+async fn the_end_of_one_suspension_does_not_lift_the_next() {
+    let (app, _tracking) = suspended_anew_after("89days").await;
+    assert_eq!(state(&app).await, "SUSPEND");
+    app.settle_for("89days").await;
+    assert_eq!(state(&app).await, "SUSPEND");
+    app.settle_for("2days").await;
+    assert_eq!(state(&app).await, "ACTIVE");
+}
+
+#[tokio::test]
+async fn the_notice_of_one_suspension_is_none_of_the_next() {
+    let (app, tracking) = suspended_anew_after("82days").await;
+    let notices = || -> Vec<Value> {
+        let bodies = tracking.bodies().into_iter();
+        bodies.map(|body| body["deviceResponse"]["resumeTrackingResponse"]["resumesAt"].clone()).collect()
+    };
+    assert!(notices().iter().all(Value::is_null), "{:?}", notices());
+    app.settle_for("85days").await;
+    assert_eq!(notices().last(), Some(&json!("2026-06-24T00:00:00.000Z")));
+    assert_eq!(state(&app).await, "SUSPEND");
 }
