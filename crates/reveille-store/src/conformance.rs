@@ -159,6 +159,7 @@ macro_rules! each_part_of_store_conformance {
             a_history_is_told_in_pages
             a_subrequest_is_warned_of_once_while_it_waits
             a_warning_counts_in_no_request
+            a_warning_ends_with_its_subrequest
             services_do_not_mix
             calls_to_carriers_stand_in_the_timeline
             what_requests_write_outlasts_a_restart

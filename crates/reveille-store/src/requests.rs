@@ -69,7 +69,8 @@ pub trait Requests: Send + Sync + 'static {
     async fn parts(&self, own: Position) -> Result<Option<Vec<Part>>>;
 
     /// Writes outcomes, each with its profile's new state, its history entry and its callback, in one
-    /// transaction. One that has ended before keeps its first outcome.
+    /// transaction; a warning of it that still waits is archived in the same. One that has ended before keeps
+    /// its first outcome.
     async fn record(&self, recordings: Vec<Recording>) -> Result<Vec<Recorded>>;
 
     /// Writes that subrequests are slow, each with a callback that says so, unless one was written before or

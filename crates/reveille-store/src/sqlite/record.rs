@@ -34,6 +34,9 @@ pub(super) fn record(db: &Connection, recordings: &[Recording]) -> rusqlite::Res
         for change in &recording.changes {
             writes.change_profile(recording, change)?;
         }
+        if recording.request.action.warns() {
+            writes.end_warning(recording)?;
+        }
         writes.insert_callback(recording)?;
         let (_, count) = counts
             .entry(recording.request.sequence)
@@ -198,6 +201,16 @@ impl<'a> RecordWrites<'a> {
         )?;
         note.execute(params![recording.at.0, recording.request.sequence, recording.number])?;
         Ok(())
+    }
+
+    /// A warning that still waits would be told after the outcome.
+    fn end_warning(&mut self, recording: &Recording) -> rusqlite::Result<()> {
+        let mut end = self.db.prepare_cached(
+            "UPDATE callback SET next_attempt_at = NULL, ended_at = ?, archived = 'overtaken'
+             WHERE sequence = ? AND number = ? AND warned_at > 0 AND ended_at IS NULL",
+        )?;
+        let ended = end.execute(params![recording.at.0, recording.request.sequence, recording.number])?;
+        if ended > 0 { count_untold(self.db, -1) } else { Ok(()) }
     }
 
     fn insert_callback(&mut self, recording: &Recording) -> rusqlite::Result<()> {

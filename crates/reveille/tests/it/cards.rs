@@ -88,6 +88,18 @@ async fn a_warning_is_attempted_until_acknowledged_like_any_callback_and_made_on
 }
 
 #[tokio::test]
+async fn a_warning_is_not_sent_again_when_the_outcome_is_there() {
+    let (global, fleet) = scripted("13", "DISABLE");
+    let app = App::configured([("CALLBACKS_WARNINGS", "true")], &fleet).await;
+    app.listener.answers([503]);
+    let request = app.act("enable", &global, json!({})).await;
+    app.settle_for("1h").await;
+    assert_eq!(statuses(&app.told_of(&request)), ["warning", "SUCCESS"]);
+    let warning = app.get(&format!("/api/reveille/v1/callbacks/{request}.1w")).await;
+    assert_eq!((&warning["state"], &warning["archived"]), (&json!("archived"), &json!("overtaken")));
+}
+
+#[tokio::test]
 async fn without_warnings_a_slow_card_is_told_once() {
     let (global, fleet) = scripted("13", "DISABLE");
     let app = App::with_fleet(&fleet).await;
