@@ -28,7 +28,7 @@ const CHOICES: &str = "
 - A `servicePlan` that is named must be one of the account's plans on the profile's network, else
   `REQUEST_FAILED.<plan>.NotFound`, before anything else is looked at. `activate`, `activate_enable` and `serviceplan`
   move the profile to it; the others leave the profile on the plan that it has. Device actions ignore it.
-- A profile that is [in doubt](choices.md#states-of-a-profile) is never found to be *already* so: its carrier is asked.
+- What is [in doubt](choices.md#states-of-a-profile) is never found to be *already* so: the carrier is asked.
 - Where the account is so limited (`limits.actions_per_day`, `limits.plan_changes_per_month`; off by default), a change
   of state too many within 24 hours is `REQUEST_FAILED.ActionsPerDayExceeded`, a `serviceplan` too many within 30 days
   `REQUEST_FAILED.PlanChangesPerMonthExceeded`. Only changes that were made count, and not what a network did by itself.
