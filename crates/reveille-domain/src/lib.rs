@@ -13,7 +13,9 @@ pub mod rules;
 
 pub use clock::{Clock, Timestamp};
 pub use ids::{AccountName, Eid, Iccid, Imei, Imsi, InvalidIdentifier, Msisdn, RequestId};
-pub use profile::{Condition, EndState, Network, Profile, ProfileState, ProfileStatus, Role, SuspendedBy};
+pub use profile::{
+    Condition, Doubt, EndState, Network, Profile, ProfileState, ProfileStatus, Role, SuspendedBy,
+};
 pub use refusal::{Fate, Refusal};
 pub use request::{
     Action, Already, Fault, Left, LeftAs, Limit, OperationId, Position, Reported, Service, Subject, Targets,
@@ -21,5 +23,5 @@ pub use request::{
 };
 pub use retry::{Backoff, Schedule};
 pub use rules::{
-    Decision, Intent, Part, concerns_euicc, decide, device_outcome, device_state, enabled_instead,
+    Decision, Intent, Part, concerns_euicc, decide, device_outcome, device_state, doubted_by, enabled_instead,
 };

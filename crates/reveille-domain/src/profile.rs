@@ -106,8 +106,68 @@ pub struct Profile {
     pub fallback: bool,
     /// The service plan that it is on.
     pub service_plan: Option<Box<str>>,
-    /// An operation on it was given up unsettled: the network may differ from the record.
-    pub in_doubt: bool,
+    /// What of this its network and card may contradict.
+    pub in_doubt: Doubt,
+}
+
+/// What of a profile's record is in doubt: an operation that may have changed it was given up unsettled. Each
+/// part is settled by an operation whose end says how it is, and by no other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Doubt(u8);
+
+impl Doubt {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// Its service state.
+    pub const SERVICE: Self = Self(1);
+    /// Whether it is the enabled one of its card.
+    pub const ENABLED: Self = Self(2);
+    /// Whether it is on its card.
+    pub const ON_CARD: Self = Self(4);
+    /// Whether its card falls back to it.
+    pub const FALLBACK: Self = Self(8);
+    /// Its service plan.
+    pub const PLAN: Self = Self(16);
+    /// All of it.
+    pub const ALL: Self = Self(31);
+
+    /// The parts as bits, under which they are kept; stable.
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The parts that those bits stand for.
+    pub fn from_bits(bits: u8) -> Self {
+        Self(bits & Self::ALL.0)
+    }
+
+    /// Whether there is any.
+    pub fn is_any(self) -> bool {
+        self != Self::NONE
+    }
+
+    /// Whether any part is in both.
+    pub fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// The parts that are in either.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The parts that are not in the other.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The parts that an operation on another profile of the card can have changed.
+    #[must_use]
+    pub fn of_others(self) -> Self {
+        self.without(Self::SERVICE.and(Self::PLAN))
+    }
 }
 
 /// What of a profile's record an action changes, its service plan aside.
@@ -214,6 +274,20 @@ impl EndState {
         Self::Deleted,
         Self::Fallback,
     ];
+
+    /// What of a profile's record is certain where it is reached, and in doubt where it may have been.
+    pub fn settles(self) -> Doubt {
+        match self {
+            Self::InService | Self::Suspended | Self::OutOfService => Doubt::SERVICE,
+            Self::OnPlan => Doubt::PLAN,
+            Self::Downloaded => Doubt::ON_CARD,
+            Self::DownloadedAndEnabled | Self::Enabled | Self::Disabled | Self::Deleted => {
+                Doubt::ON_CARD.and(Doubt::ENABLED)
+            }
+            Self::InServiceAndEnabled => Doubt::SERVICE.and(Doubt::ON_CARD).and(Doubt::ENABLED),
+            Self::Fallback => Doubt::FALLBACK,
+        }
+    }
 
     /// Whether the card must be reached for it.
     pub fn touches_card(self) -> bool {

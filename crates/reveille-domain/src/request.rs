@@ -1,6 +1,6 @@
 //! What a request asks for, and how each of its subrequests ends.
 
-use crate::{Eid, Iccid, Imei, Msisdn, ProfileState, ProfileStatus, RequestId, Role, Timestamp};
+use crate::{Condition, Eid, Iccid, Imei, Msisdn, ProfileState, ProfileStatus, RequestId, Role, Timestamp};
 use std::fmt;
 
 /// What one request does.
@@ -186,7 +186,8 @@ pub struct Terms {
     pub spares_fallback: bool,
     /// What a network reported, of a change that it made by itself.
     pub reported: Option<Reported>,
-    /// When a suspension will end by itself, of a notice that says so.
+    /// When a suspension will end by itself, of a notice that says so and of the resume that ends it. It tells
+    /// that suspension from a later one.
     pub resumes_at: Option<Timestamp>,
 }
 
@@ -197,6 +198,18 @@ pub struct Reported {
     pub state: Option<ProfileState>,
     /// Its status on the card, where that has changed.
     pub status: Option<ProfileStatus>,
+}
+
+impl Reported {
+    /// How a profile is recorded from then on. What is suspended stays so by whatever suspended it: a network
+    /// does not know.
+    pub fn upon(self, mut now: Condition) -> Condition {
+        let suspended = |state| matches!(state, ProfileState::Suspended(_));
+        let stays = |state: &ProfileState| suspended(*state) && suspended(now.state);
+        now.state = self.state.filter(|state| !stays(state)).unwrap_or(now.state);
+        now.status = self.status.unwrap_or(now.status);
+        now
+    }
 }
 
 /// Where a subrequest stands in the order of the store: by request, then by number within it.

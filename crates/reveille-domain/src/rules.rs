@@ -4,7 +4,8 @@
 //! Q11, Q23, Q27, Q29, Q30.
 
 use crate::{
-    Action, Already, Condition, EndState, Fault, Profile, ProfileState, ProfileStatus, Role, SuspendedBy,
+    Action, Already, Condition, Doubt, EndState, Fault, Profile, ProfileState, ProfileStatus, Role,
+    SuspendedBy,
 };
 
 /// One row: an action on such a profile leads there, or finds it there already.
@@ -46,8 +47,8 @@ pub enum When {
 pub enum Then {
     /// The carrier is asked for an end, and the record changes.
     Leads(Lead),
-    /// Nothing is to be done, and a fault says so. A profile in doubt is driven all the same, to the end at
-    /// which it is recorded to be.
+    /// Nothing is to be done, and a fault says so. Where just that is in doubt, the profile is driven all the
+    /// same, to the end at which it is recorded to be.
     Already(Already, EndState),
 }
 
@@ -277,11 +278,21 @@ pub fn concerns_euicc(action: Action) -> bool {
     RULES.iter().any(|rule| rule.action == action && concerns(rule))
 }
 
+/// What of a profile an action may have changed that was given up unsettled.
+pub fn doubted_by(action: Action) -> Doubt {
+    let of_action = RULES.iter().filter(|rule| rule.action == action);
+    let ends = of_action.map(|rule| match rule.then {
+        Then::Leads(lead) => lead.drives,
+        Then::Already(_, drives) => drives,
+    });
+    ends.fold(Doubt::NONE, |doubt, end| doubt.and(end.settles()))
+}
+
 /// What `intent` does to `profile`, or the fault that its callback tells.
 ///
 /// `others` are the other profiles on its eUICC, where `concerns_euicc` says so; `contracted` the account's
-/// plans on the profile's network. A profile in doubt is never found to be *already so*: its network is asked
-/// to make it so.
+/// plans on the profile's network. What is in doubt is never found to be *already so*: the network is asked to
+/// make it so.
 pub fn decide(
     intent: Intent<'_>,
     profile: &Profile,
@@ -296,7 +307,9 @@ pub fn decide(
     let rule = RULES.iter().find(|rule| rule.fits(intent, profile, others));
     match rule.map(|rule| rule.then) {
         Some(Then::Leads(lead)) => Ok(lead.decision(profile, others)),
-        Some(Then::Already(_, drives)) if profile.in_doubt => Ok(confirmation(drives, profile, others)),
+        Some(Then::Already(_, drives)) if profile.in_doubt.meets(drives.settles()) => {
+            Ok(confirmation(drives, profile, others))
+        }
         Some(Then::Already(already, _)) => Err(Fault::Already(already)),
         None => Err(Fault::DeviceStateInvalid),
     }
@@ -432,7 +445,7 @@ mod tests {
             status,
             fallback: false,
             service_plan: None,
-            in_doubt: false,
+            in_doubt: Doubt::NONE,
         }
     }
 
@@ -454,12 +467,40 @@ mod tests {
     #[test]
     fn a_profile_in_doubt_is_driven_again_and_never_already_so() {
         let mut doubtful = profile(Role::Lead, ProfileState::Active, ProfileStatus::Enable);
-        doubtful.in_doubt = true;
+        doubtful.in_doubt = Doubt::ALL;
         for (action, drives) in
             [(Action::ProfileResume, EndState::InService), (Action::Enable, EndState::Enabled)]
         {
             let decision = decide(intent(action), &doubtful, &[], &[]).unwrap();
             assert_eq!((decision.drives, decision.to), (drives, doubtful.condition()));
+        }
+    }
+
+    #[test]
+    fn a_doubt_about_one_thing_leaves_the_others_certain() {
+        let mut doubtful = profile(Role::Lead, ProfileState::Active, ProfileStatus::Enable);
+        doubtful.in_doubt = doubted_by(Action::Enable);
+        assert!(decide(intent(Action::Enable), &doubtful, &[], &[]).is_ok());
+        let resume = decide(intent(Action::ProfileResume), &doubtful, &[], &[]);
+        assert_eq!(resume, Err(Fault::Already(Already::Resumed)));
+    }
+
+    #[test]
+    fn a_doubt_whether_a_profile_is_enabled_is_not_settled_by_its_being_on_the_card() {
+        let doubt = doubted_by(Action::Enable);
+        for end in [EndState::Downloaded, EndState::Fallback, EndState::InService, EndState::OnPlan] {
+            assert!(doubt.without(end.settles()).meets(Doubt::ENABLED), "{end:?}");
+        }
+        assert_eq!(doubt.without(EndState::Disabled.settles()), Doubt::NONE);
+    }
+
+    #[test]
+    fn what_an_action_may_leave_in_doubt_the_same_action_settles() {
+        for rule in RULES {
+            if let Then::Leads(lead) = rule.then {
+                let left = doubted_by(rule.action).without(lead.drives.settles());
+                assert_eq!(left, Doubt::NONE, "{:?}", rule.action);
+            }
         }
     }
 

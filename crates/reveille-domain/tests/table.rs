@@ -10,8 +10,8 @@ use reveille_domain::ProfileStatus::{
 };
 use reveille_domain::Role::{Default, Lead, Local};
 use reveille_domain::{
-    Action, Already, Condition, Decision, EndState, Fault, Intent, Network, Part, Profile, ProfileState,
-    ProfileStatus, Role, SuspendedBy, Targets, concerns_euicc, decide, device_outcome,
+    Action, Already, Condition, Decision, Doubt, EndState, Fault, Intent, Network, Part, Profile,
+    ProfileState, ProfileStatus, Role, SuspendedBy, Targets, concerns_euicc, decide, device_outcome,
 };
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -313,7 +313,7 @@ fn profile(role: Role, state: ProfileState, status: ProfileStatus) -> Profile {
         status,
         fallback: false,
         service_plan: Some("Plan A".into()),
-        in_doubt: false,
+        in_doubt: Doubt::NONE,
     }
 }
 
@@ -405,9 +405,13 @@ fn decided(action: Action, scene: &Scene<'_>) -> Outcome {
     decide(intent, scene.profile, scene.others, scene.contracted)
 }
 
+fn doubt(doubted: bool) -> Doubt {
+    if doubted { Doubt::ALL } else { Doubt::NONE }
+}
+
 /// The same scene, with the profile in doubt.
 fn in_doubt<T>(scene: &Scene<'_>, then: impl FnOnce(&Scene<'_>) -> T) -> T {
-    let profile = Profile { in_doubt: true, ..scene.profile.clone() };
+    let profile = Profile { in_doubt: Doubt::ALL, ..scene.profile.clone() };
     then(&Scene { profile: &profile, ..*scene })
 }
 
@@ -519,7 +523,7 @@ fn what_was_done_is_already_so_when_it_is_asked_for_again() {
     let mut disagreements = Disagreements::default();
     every_cell(|action, scene| {
         for doubted in [false, true] {
-            let mut profile = Profile { in_doubt: doubted, ..scene.profile.clone() };
+            let mut profile = Profile { in_doubt: doubt(doubted), ..scene.profile.clone() };
             let first = Scene { profile: &profile, ..*scene };
             let Ok(decision) = decided(action, &first) else { continue };
             let mut others = scene.others.to_vec();
@@ -577,7 +581,7 @@ fn no_decision_leaves_two_profiles_enabled() {
             return;
         }
         for doubted in [false, true] {
-            let mut profile = Profile { in_doubt: doubted, ..scene.profile.clone() };
+            let mut profile = Profile { in_doubt: doubt(doubted), ..scene.profile.clone() };
             let Ok(decision) = decided(action, &Scene { profile: &profile, ..*scene }) else { continue };
             let mut others = scene.others.to_vec();
             apply(&decision, scene.named, &mut profile, &mut others.iter_mut().collect::<Vec<_>>());
@@ -619,7 +623,7 @@ fn apply(decision: &Decision, named: Option<&str>, profile: &mut Profile, others
         (profile.state, profile.status, profile.fallback) = (to.state, to.status, to.fallback);
     };
     record(profile, decision.to);
-    profile.in_doubt = false;
+    profile.in_doubt = profile.in_doubt.without(decision.drives.settles());
     if let Some(named) = named.filter(|_| decision.takes_plan) {
         profile.service_plan = Some(named.into());
     }
@@ -680,7 +684,7 @@ fn reach_every_card(doubts: &[bool]) {
                 for doubted in doubts {
                     let intent = Intent { action, service_plan: None, spares_fallback };
                     let mut next = card.clone();
-                    next[at].in_doubt = *doubted;
+                    next[at].in_doubt = doubt(*doubted);
                     if step(&mut next, at, intent).is_err() {
                         continue;
                     }
@@ -749,7 +753,7 @@ fn live_long(with_doubts: bool) {
             let places = if action.targets() == Targets::Devices { 0..card.len() } else { at..at + 1 };
             for at in places {
                 if with_doubts && random.one_in(8) {
-                    card[at].in_doubt = true; // given up unsettled: the record stays
+                    card[at].in_doubt = Doubt::ALL; // given up unsettled: the record stays
                 } else if step(&mut card, at, intent).is_ok() {
                     *done.entry(action).or_insert(0) += 1;
                 }

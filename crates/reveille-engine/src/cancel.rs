@@ -3,11 +3,11 @@
 //! A device's own part is not cancelled: it concludes from its profiles', and so ends last.
 
 use crate::order::Item;
-use crate::perform::{told, until_read};
+use crate::perform::{Batch, doubts, told, until_read};
 use crate::record::Ended;
 use crate::{Chain, Shared};
 use reveille_domain::{Fault, Profile, RequestId};
-use reveille_store::{Change, RequestView, Result, Waiting};
+use reveille_store::{ProfileKey, RequestView, Result, Waiting};
 use std::sync::Arc;
 use tracing::{info, warn};
 
@@ -22,8 +22,8 @@ pub(crate) async fn cancel(shared: &Arc<Shared>, request: RequestId) -> Result<O
     }
     info!(request.id = %request, "Cancelled request {request}");
     let taken = shared.order().cancel(view.head.sequence, &view.head.account);
-    end_taken(shared, taken.first, Begun::Perhaps, true).await;
     end_taken(shared, taken.behind, Begun::Never, false).await;
+    end_taken(shared, taken.first, Begun::Perhaps, true).await; // last: what holds the eUICC frees it
     let mut after = 0;
     loop {
         let page = shared.store.waiting_of(request, after, PAGE).await?;
@@ -75,27 +75,27 @@ pub(crate) async fn end_read(shared: &Shared, items: Vec<Item>) {
 /// With `claimed`, they hold their eUICCs until that is durable.
 async fn end_taken(shared: &Shared, items: Vec<Item>, begun: Begun, claimed: bool) {
     for part in items.chunks(PAGE) {
-        let profiles = until_read(shared, || read_profiles_of_some(shared, part)).await;
-        for (item, profile) in part.iter().zip(profiles) {
-            end(shared, item.clone(), profile.as_ref(), begun, claimed);
+        let batch = until_read(shared, || Batch::read(shared, part)).await;
+        for (item, profile) in part.iter().zip(&batch.profiles) {
+            let others = item.profile().map(|target| batch.others(target.profile)).unwrap_or_default();
+            end(shared, item.clone(), profile.as_ref(), &others, begun, claimed);
         }
     }
 }
 
-/// The recorded profiles of items; nothing where one is about none.
-async fn read_profiles_of_some(shared: &Shared, items: &[Item]) -> Result<Vec<Option<Profile>>> {
-    let keys = items.iter().filter_map(Item::profile).map(|target| target.profile).collect();
-    let mut read = shared.store.profiles(keys).await?.into_iter();
-    Ok(items.iter().map(|item| item.profile().and_then(|_| read.next().flatten())).collect())
-}
-
 /// Ends a subrequest that this process has not begun. Where one before it may have, its profile is in doubt
-/// from now on.
-pub(crate) fn end(shared: &Shared, item: Item, profile: Option<&Profile>, begun: Begun, claimed: bool) {
+/// from now on, and so are the others that its action concerns.
+pub(crate) fn end(
+    shared: &Shared,
+    item: Item,
+    profile: Option<&Profile>,
+    others: &[(ProfileKey, Profile)],
+    begun: Begun,
+    claimed: bool,
+) {
     let told = told(&item, profile, Err(Fault::Cancelled));
     let doubtful = begun == Begun::Perhaps && shared.may_have_begun_before(&item);
-    let doubt = item.profile().filter(|_| doubtful && profile.is_some());
-    let changes = doubt.map(|target| Change::InDoubt { profile: target.profile }).into_iter().collect();
+    let changes = if doubtful && profile.is_some() { doubts(&item, others) } else { Vec::new() };
     shared.lane(item.lane()).begin_recording();
     let ended = Ended { told, changes, call: None, at: shared.now(), claimed };
     shared.send(item, ended);

@@ -76,10 +76,10 @@ struct Due {
 impl Due {
     fn of(suspension: &Suspension, longest: Duration) -> Self {
         let resumes_at = suspension.since.plus(longest);
-        if suspension.noticed {
-            return Self { at: resumes_at, action: Action::ProfileResume, terms: Terms::default() };
-        }
         let terms = Terms { resumes_at: Some(resumes_at), ..Terms::default() };
+        if suspension.noticed {
+            return Self { at: resumes_at, action: Action::ProfileResume, terms };
+        }
         Self { at: resumes_at.minus(NOTICE.min(longest)), action: Action::ResumeNotice, terms }
     }
 }
@@ -92,6 +92,12 @@ async fn act(shared: &Arc<Shared>, suspension: &Suspension, due: Due) {
 }
 
 impl Shared {
+    /// Whether a suspension since then is the one that ends by itself at that time.
+    pub(crate) fn lasts_until(&self, since: Option<Timestamp>, resumes_at: Timestamp) -> bool {
+        let ends = since.zip(self.config.suspension_max).map(|(since, longest)| since.plus(longest));
+        ends == Some(resumes_at)
+    }
+
     /// Makes a request in the server's own name, once for each suspension and action.
     async fn ask_itself(
         self: &Arc<Self>,
@@ -99,9 +105,10 @@ impl Shared {
         action: Action,
         terms: Terms,
     ) -> std::result::Result<RequestId, Refusal> {
-        let Suspension { account, iccid, since, .. } = suspension;
+        let Suspension { account, iccid, .. } = suspension;
+        let until = terms.resumes_at.unwrap_or(suspension.since);
         let key = IdempotencyKey {
-            key: format!("{}:{}:{}", action.name(), iccid.as_str(), since.0).into(),
+            key: format!("{}:{}:{}", action.name(), iccid.as_str(), until.0).into(),
             digest: [0; 32],
             since: Timestamp(i64::MIN),
         };

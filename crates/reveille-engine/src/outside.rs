@@ -4,7 +4,7 @@
 use crate::accept::{Asked, Named};
 use crate::{CarrierSetup, Chain, Shared};
 use reveille_carriers::Report;
-use reveille_domain::{Action, Network, Profile, Refusal, Reported, Terms};
+use reveille_domain::{Action, Network, Refusal, Terms};
 use reveille_store::{ITSELF, OwnedProfile};
 use reveille_wire::profile_action::NamedTarget;
 use std::sync::Arc;
@@ -29,10 +29,11 @@ pub(crate) async fn run(shared: Arc<Shared>, network: Network, setup: CarrierSet
 }
 
 async fn take_up(shared: &Arc<Shared>, network: Network, report: &Report) -> Result<(), Refusal> {
-    let found = shared.store.profile(&report.iccid).await.map_err(|error| {
+    let read = read(shared, report).await.map_err(|error| {
         warn!(error = %Chain(&error), "Cannot read a profile");
         crate::accept::refused(&error)
     })?;
+    let (found, waits) = read;
     let Some(OwnedProfile { account, profile }) = found.filter(|found| found.profile.network == network)
     else {
         warn!(
@@ -41,7 +42,8 @@ async fn take_up(shared: &Arc<Shared>, network: Network, report: &Report) -> Res
         );
         return Ok(());
     };
-    if !differs(&profile, report.reported) {
+    let recorded = profile.condition();
+    if !waits && report.reported.upon(recorded) == recorded {
         return Ok(());
     }
     let asked = Asked {
@@ -58,7 +60,13 @@ async fn take_up(shared: &Arc<Shared>, network: Network, report: &Report) -> Res
     Ok(())
 }
 
-fn differs(profile: &Profile, reported: Reported) -> bool {
-    reported.state.is_some_and(|state| state != profile.state)
-        || reported.status.is_some_and(|status| status != profile.status)
+/// The profile, and whether anything waits on its eUICC: then the record may not be what it is at the report's
+/// turn.
+async fn read(shared: &Shared, report: &Report) -> reveille_store::Result<(Option<OwnedProfile>, bool)> {
+    let Some(found) = shared.store.profile(&report.iccid).await? else { return Ok((None, false)) };
+    let target = shared.store.resolve(&found.account, vec![report.iccid.clone()]).await?;
+    let devices = target.into_iter().flatten().map(|target| target.device).collect();
+    let waits = shared.store.earliest_on(devices).await?.into_iter().any(|earliest| earliest.is_some());
+    // What has ended just before is in the record that is read now.
+    Ok((shared.store.profile(&report.iccid).await?, waits))
 }

@@ -6,10 +6,9 @@ use crate::order::{Claimed, Held, Item};
 use crate::record::Ended;
 use crate::{CarrierSetup, Chain, Shared, here};
 use reveille_carriers::{Operation, Reply};
-use reveille_domain::rules::concerns_euicc;
 use reveille_domain::{
-    AccountName, Condition, Decision, EndState, Fault, Intent, Left, LeftAs, Network, OperationId, Profile,
-    ProfileStatus, Subject, Timestamp, Told, decide, enabled_instead,
+    AccountName, Condition, Decision, Doubt, EndState, Fault, Intent, Left, LeftAs, Network, OperationId,
+    Profile, ProfileStatus, Subject, Timestamp, Told, concerns_euicc, decide, doubted_by, enabled_instead,
 };
 use reveille_store::{
     Change, ChangeCounts, Claim, Guard, Lane, PlanChange, ProfileKey, Result, SettlingCall, UnsettledCall,
@@ -180,23 +179,22 @@ impl Shared {
 
     /// Ends a subrequest as failed because its carrier left it unsettled: what it would have changed is in
     /// doubt.
-    fn end_unsettled(&self, item: Item, profile: &Profile, concerned: impl Iterator<Item = ProfileKey>) {
+    fn end_unsettled(&self, item: Item, profile: &Profile, others: &[(ProfileKey, Profile)]) {
         warn!(request.id = %item.waiting.request.id, tries = item.tries, "Gave up a subrequest unsettled");
         let told = told(&item, Some(profile), Err(Fault::Unsettled));
         let doubtful = item.tries > 0 || self.may_have_begun_before(&item);
-        let doubts = concerned.map(|profile| Change::InDoubt { profile });
-        self.end(item, told, doubts.filter(|_| doubtful).collect());
+        let doubts = if doubtful { doubts(&item, others) } else { Vec::new() };
+        self.end(item, told, doubts);
     }
 
     /// Tries a subrequest again later, or gives it up.
     fn again(&self, work: Work, after: Option<Duration>, setup: &CarrierSetup) {
         let now = self.now();
-        let Work { mut item, profile, key, others, .. } = work;
+        let Work { mut item, profile, others, .. } = work;
         item.tries = item.tries.saturating_add(1);
         let give_up_at = item.waiting.request.accepted_at.plus(setup.give_up_after);
         if now >= give_up_at {
-            let others = others.iter().map(|(other, _)| *other);
-            return self.end_unsettled(item, &profile, [key].into_iter().chain(others));
+            return self.end_unsettled(item, &profile, &others);
         }
         self.warn_of(&mut item, &profile, now);
         let random = u64::try_from(self.random.bits() & u128::from(u64::MAX)).unwrap_or(0);
@@ -219,6 +217,14 @@ impl Shared {
     }
 }
 
+/// What is in doubt when it is not known what became of a subrequest's operation.
+pub(crate) fn doubts(item: &Item, others: &[(ProfileKey, Profile)]) -> Vec<Change> {
+    let of = doubted_by(item.waiting.request.action);
+    let own = item.profile().map(|target| Change::InDoubt { profile: target.profile, of });
+    let others = others.iter().map(|(other, _)| Change::InDoubt { profile: *other, of: of.of_others() });
+    own.into_iter().chain(others).collect()
+}
+
 /// Gives up what was begun and is still unsettled long after its acceptance, and what waits that long for a
 /// carrier that does not answer. What an operator holds waits on.
 fn give_up(shared: &Arc<Shared>, lane: Lane) {
@@ -236,9 +242,7 @@ fn give_up(shared: &Arc<Shared>, lane: Lane) {
         for (item, profile) in items.into_iter().zip(&batch.profiles) {
             match (profile, item.profile()) {
                 (Some(profile), Some(target)) => {
-                    let others = batch.others(target.profile);
-                    let others = others.iter().map(|(other, _)| *other);
-                    shared.end_unsettled(item, profile, [target.profile].into_iter().chain(others));
+                    shared.end_unsettled(item, profile, &batch.others(target.profile));
                 }
                 _ => {
                     let told = told(&item, None, Err(Fault::Unsettled));
@@ -297,17 +301,19 @@ async fn perform(shared: &Arc<Shared>, lane: Lane, items: Vec<Item>) {
     }
 }
 
-/// What is recorded of the profiles of one claim, as far as their actions look at it.
-struct Batch {
-    profiles: Vec<Option<Profile>>,
+/// What is recorded of the profiles of some subrequests, as far as their actions look at it.
+pub(crate) struct Batch {
+    pub(crate) profiles: Vec<Option<Profile>>,
     /// What is on their eUICCs, by the profile.
     euiccs: HashMap<ProfileKey, Vec<(ProfileKey, Profile)>>,
     plans: HashMap<AccountName, Vec<(Network, Box<str>)>>,
     counts: HashMap<ProfileKey, ChangeCounts>,
+    /// Since when those are suspended whose suspension is to end by itself.
+    since: HashMap<ProfileKey, Option<Timestamp>>,
 }
 
 impl Batch {
-    async fn read(shared: &Shared, items: &[Item]) -> Result<Self> {
+    pub(crate) async fn read(shared: &Shared, items: &[Item]) -> Result<Self> {
         let profiles = read_profiles(shared, items).await?;
         let targets: Vec<_> = items.iter().filter_map(|item| Some((item, item.profile()?))).collect();
         let (concerned, devices): (Vec<_>, Vec<_>) = targets
@@ -325,7 +331,15 @@ impl Batch {
         }
         let keys = targets.iter().map(|(_, target)| target.profile).collect();
         let counts = shared.change_counts(keys).await?;
-        Ok(Self { profiles, euiccs: concerned.into_iter().zip(euiccs).collect(), plans, counts })
+        let ending = targets.iter().filter(|(item, _)| item.waiting.request.terms.resumes_at.is_some());
+        let ending: Vec<ProfileKey> = ending.map(|(_, target)| target.profile).collect();
+        let since = if ending.is_empty() {
+            HashMap::new()
+        } else {
+            let since = shared.store.suspended_since(ending.clone()).await?;
+            ending.into_iter().zip(since).collect()
+        };
+        Ok(Self { profiles, euiccs: concerned.into_iter().zip(euiccs).collect(), plans, counts, since })
     }
 
     /// The plans that the item's account has on that network.
@@ -334,25 +348,28 @@ impl Batch {
         plans.filter(|(on, _)| *on == network).map(|(_, name)| name.clone()).collect()
     }
 
-    fn others(&self, key: ProfileKey) -> Vec<(ProfileKey, Profile)> {
+    pub(crate) fn others(&self, key: ProfileKey) -> Vec<(ProfileKey, Profile)> {
         let on_euicc = self.euiccs.get(&key).into_iter().flatten();
         on_euicc.filter(|(other, _)| *other != key).cloned().collect()
     }
 }
 
+/// The recorded profiles of items; nothing where one is about none.
 async fn read_profiles(shared: &Shared, items: &[Item]) -> Result<Vec<Option<Profile>>> {
     let keys: Vec<_> = items.iter().filter_map(Item::profile).map(|target| target.profile).collect();
     if keys.is_empty() {
         return Ok(vec![None; items.len()]);
     }
-    shared.store.profiles(keys).await
+    let mut read = shared.store.profiles(keys).await?.into_iter();
+    Ok(items.iter().map(|item| item.profile().and_then(|_| read.next().flatten())).collect())
 }
 
 /// The operation that a subrequest needs; nothing where it has ended without one.
 fn begin(shared: &Shared, batch: &Batch, item: Item, profile: Option<Profile>) -> Option<(Operation, Work)> {
     let request = Arc::clone(&item.waiting.request);
+    let others = item.profile().map(|target| batch.others(target.profile)).unwrap_or_default();
     if item.tries == 0 && (request.cancelled || shared.order().is_cancelled(request.sequence)) {
-        cancel::end(shared, item, profile.as_ref(), Begun::Perhaps, true);
+        cancel::end(shared, item, profile.as_ref(), &others, Begun::Perhaps, true);
         return None;
     }
     let (Some(profile), Some(target)) = (profile, item.profile()) else {
@@ -364,7 +381,6 @@ fn begin(shared: &Shared, batch: &Batch, item: Item, profile: Option<Profile>) -
         shared.order().delay(item, shared.now());
         return None;
     }
-    let others = batch.others(target.profile);
     match decided(shared, batch, &item, &profile, &others) {
         Err(fault) => {
             let told = told(&item, Some(&profile), Err(fault));
@@ -396,6 +412,12 @@ fn decided(
     let request = &item.waiting.request;
     if shared.lane(item.lane()).setup.is_none() {
         return Err(Fault::NetworkUnserved);
+    }
+    if let (Some(at), Some(target)) = (request.terms.resumes_at, item.profile()) {
+        let since = batch.since.get(&target.profile).copied().flatten();
+        if !shared.lasts_until(since, at) {
+            return Err(Fault::DeviceStateInvalid); // another suspension, which lasts on
+        }
     }
     let intent = Intent {
         action: request.action,
@@ -462,28 +484,41 @@ impl Work {
             from: self.profile.condition(),
             to: self.decision.to,
             plan: self.plan.take(),
+            settles: self.decision.drives.settles(),
         };
         let mut changes = vec![own];
         changes.extend(changed(&self.others, std::mem::take(&mut self.decision.others)));
         changes
     }
 
-    /// What is recorded when the card went back and has that profile enabled.
+    /// What is recorded when the card went back and has that profile enabled: one of all on it, or none.
     fn rolled_back(&self, enabled: Option<&reveille_domain::Iccid>) -> Vec<Change> {
+        let drives = self.decision.drives;
         let mut own = self.profile.clone();
-        if self.decision.drives == EndState::DownloadedAndEnabled {
+        if drives == EndState::DownloadedAndEnabled {
             own.status = ProfileStatus::DownloadDisable;
         }
-        let (to, from) = (own.condition(), self.profile.condition());
-        let mut changes = Vec::new();
-        if self.decision.drives == EndState::InServiceAndEnabled {
-            changes.push(Change::InDoubt { profile: self.key }); // it may be in service, and not enabled
-        } else if to != from {
-            changes.push(Change::To { profile: self.key, from, to, plan: None });
+        let others = self.others.iter().map(|(_, other)| other.clone());
+        let card: Vec<Profile> = others.chain([own.clone()]).collect();
+        let enabled = enabled.and_then(|iccid| card.iter().position(|profile| profile.iccid == *iccid));
+        let moved = enabled_instead(&card, enabled);
+        let is_own = |(at, _): &&(usize, Condition)| *at == self.others.len();
+        let own_now = moved.iter().find(is_own).map_or(own.condition(), |(_, to)| *to);
+        let serves = drives == EndState::InServiceAndEnabled; // it may be in service, and not enabled
+        if moved.is_empty() && own == self.profile && !own.in_doubt.is_any() && !serves {
+            return Vec::new();
         }
-        let others: Vec<Profile> = self.others.iter().map(|(_, other)| other.clone()).collect();
-        let enabled = enabled.and_then(|iccid| others.iter().position(|other| other.iccid == *iccid));
-        changes.extend(changed(&self.others, enabled_instead(&others, enabled)));
+        let mut changes = vec![Change::To {
+            profile: self.key,
+            from: self.profile.condition(),
+            to: own_now,
+            plan: None,
+            settles: drives.settles().without(Doubt::SERVICE),
+        }];
+        if serves {
+            changes.push(Change::InDoubt { profile: self.key, of: Doubt::SERVICE });
+        }
+        changes.extend(changed(&self.others, moved));
         changes
     }
 }
@@ -495,7 +530,8 @@ pub(crate) fn changed(
 ) -> impl Iterator<Item = Change> {
     to.into_iter().filter_map(|(at, to)| {
         let (key, profile) = profiles.get(at)?;
-        Some(Change::To { profile: *key, from: profile.condition(), to, plan: None })
+        let settles = Doubt::NONE; // it was not asked about them
+        Some(Change::To { profile: *key, from: profile.condition(), to, plan: None, settles })
     })
 }
 

@@ -176,6 +176,8 @@ pub enum ArchiveReason {
     Exhausted,
     /// There was no listener.
     NoListener,
+    /// It is a warning, and the outcome came before it was acknowledged.
+    Overtaken,
 }
 
 /// Which callbacks are made due again. Only those that have ended are; a warning only where it is named.

@@ -92,6 +92,7 @@ macro_rules! each_part_of_store_conformance {
             a_batch_of_outcomes_may_span_requests
             a_request_ends_exactly_with_its_last_subrequest
             a_doubt_never_takes_a_profile_back
+            a_change_and_a_doubt_are_one_row_of_history
             a_profile_is_in_doubt_until_it_is_settled
             profiles_are_read_in_the_order_asked
             a_request_is_cancelled_while_it_waits
@@ -171,6 +172,7 @@ macro_rules! each_part_of_store_conformance {
             a_history_is_told_in_pages
             a_subrequest_is_warned_of_once_while_it_waits
             a_warning_counts_in_no_request
+            a_warning_ends_with_its_subrequest
             services_do_not_mix
             calls_to_carriers_stand_in_the_timeline
             what_requests_write_outlasts_a_restart

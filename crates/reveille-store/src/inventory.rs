@@ -34,6 +34,10 @@ pub trait Inventory: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Suspension>>;
 
+    /// Since when those profiles have been suspended, in the order asked; nothing where one is not, or where
+    /// Reveille did not suspend it.
+    async fn suspended_since(&self, profiles: Vec<ProfileKey>) -> Result<Vec<Option<Timestamp>>>;
+
     /// What would keep rows from being imported: unknown accounts, identifiers that others have.
     async fn check_fleet(&self, rows: Vec<FleetRow>) -> Result<Vec<FleetProblem>>;
 

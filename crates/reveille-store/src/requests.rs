@@ -3,8 +3,8 @@
 use crate::{DeviceKey, ProfileKey, Result};
 use async_trait::async_trait;
 use reveille_domain::{
-    AccountName, Action, Condition, Fault, Network, Part, Position, Profile, RequestId, Subject, Terms,
-    Timestamp, Told,
+    AccountName, Action, Condition, Doubt, Fault, Network, Part, Position, Profile, RequestId, Subject,
+    Terms, Timestamp, Told,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,12 +80,12 @@ pub trait Requests: Send + Sync + 'static {
     ) -> Result<Vec<ChangeCounts>>;
 
     /// How a device action ended for the profiles of the device whose own subrequest stands at `own`, each
-    /// with its state now. All of them have ended.
-    async fn parts(&self, own: Position) -> Result<Vec<Part>>;
+    /// with its state now; nothing while one of them has not ended.
+    async fn parts(&self, own: Position) -> Result<Option<Vec<Part>>>;
 
     /// Writes outcomes, each with its profile's new state, its history entry and its callback, in one
-    /// transaction. One that has ended before keeps its first outcome; one whose guard does not hold any more
-    /// is refused.
+    /// transaction; a warning of it that still waits is archived in the same. One that has ended before keeps
+    /// its first outcome; one whose guard does not hold any more is refused.
     async fn record(&self, recordings: Vec<Recording>) -> Result<Vec<Recorded>>;
 
     /// Writes that subrequests are slow, each with a callback that says so, unless one was written before or
@@ -444,8 +444,7 @@ impl Recording {
 /// What becomes of a profile's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The network is as asked for, and so is the record from now on; a doubt is cleared. Where it becomes
-    /// suspended, that is since the recording.
+    /// The record is so from now on. Where it becomes suspended, that is since the recording.
     To {
         /// The profile.
         profile: ProfileKey,
@@ -455,11 +454,16 @@ pub enum Change {
         to: Condition,
         /// The service plan that it moves to, where it does.
         plan: Option<PlanChange>,
+        /// What was in doubt until now, and is not any more.
+        settles: Doubt,
     },
-    /// The network may differ from the record, which stays as it is at that moment.
+    /// The network may differ from the record, which stays as it is at that moment. May follow a change of the
+    /// same profile.
     InDoubt {
         /// The profile.
         profile: ProfileKey,
+        /// In what, beside what is in doubt already.
+        of: Doubt,
     },
     /// It was told that its suspension will end by itself.
     Noticed {

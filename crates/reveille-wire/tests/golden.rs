@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 use reveille_domain::{
-    Action, Already, Condition, Fault, Left, LeftAs, Network, Profile, ProfileState, ProfileStatus,
+    Action, Already, Condition, Doubt, Fault, Left, LeftAs, Network, Profile, ProfileState, ProfileStatus,
     RequestId, Role, Subject, SuspendedBy, Targets, Terms, Timestamp, Told,
 };
 use reveille_wire::device_queries::{
@@ -112,7 +112,7 @@ fn profile() -> Profile {
         status: ProfileStatus::Enable,
         fallback: false,
         service_plan: Some("Global IoT 5MB".into()),
-        in_doubt: false,
+        in_doubt: Doubt::NONE,
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct Callback {
     status: &'static str,
     /// `waiting`, `delivered` or `archived`.
     state: &'static str,
-    /// Why it was archived: `exhausted` or `no_listener`.
+    /// Why it was archived: `exhausted`, `no_listener`, or `overtaken` of a warning whose outcome came first.
     #[serde(skip_serializing_if = "Option::is_none")]
     archived: Option<&'static str>,
     /// Which series of attempts this is, from 1; each replay begins one.
@@ -64,6 +64,7 @@ impl Callback {
         let archived = view.archived.map(|reason| match reason {
             ArchiveReason::Exhausted => "exhausted",
             ArchiveReason::NoListener => "no_listener",
+            ArchiveReason::Overtaken => "overtaken",
         });
         Self {
             id: id(callback.name()),

@@ -67,7 +67,7 @@ impl From<OwnedProfile> for Profile {
             profile_status: spelling::status(profile.status),
             fallback: profile.fallback,
             service_plan: profile.service_plan.map(Into::into),
-            in_doubt: profile.in_doubt,
+            in_doubt: profile.in_doubt.is_any(),
         }
     }
 }

@@ -151,6 +151,7 @@ fn add_callback(events: &mut Events, view: &CallbackView, attempts: &[AttemptVie
         (Some(at), None) => events.add(at, "delivered", ""),
         (Some(at), Some(ArchiveReason::Exhausted)) => events.add(at, "archived", "every attempt failed"),
         (Some(at), Some(ArchiveReason::NoListener)) => events.add(at, "archived", "there was no listener"),
+        (Some(at), Some(ArchiveReason::Overtaken)) => events.add(at, "archived", "the outcome came first"),
         (None, _) => {}
     }
 }

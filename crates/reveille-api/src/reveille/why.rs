@@ -12,11 +12,11 @@ pub(super) fn not_in_service(
     device: &[OwnedProfile],
     history: &[HistoryView],
 ) -> Option<String> {
-    if profile.in_doubt {
+    if profile.in_doubt.is_any() {
         let doubt = history.iter().rev().find(|change| change.in_doubt);
         return Some(format!(
             "In doubt{}: its carrier left an operation unsettled, so the network may differ from the record; \
-             the next action on it settles that.",
+             the next action of that kind on it settles that.",
             by(doubt)
         ));
     }

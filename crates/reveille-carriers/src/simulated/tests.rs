@@ -3,7 +3,7 @@
 use super::*;
 use crate::conformance::{self, Bench, Subscription};
 use reveille_domain::clock::ManualClock;
-use reveille_domain::{Network, Profile, ProfileState, ProfileStatus, RequestId, Role, SuspendedBy};
+use reveille_domain::{Doubt, Network, Profile, ProfileState, ProfileStatus, RequestId, Role, SuspendedBy};
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -145,7 +145,7 @@ fn profile(iccid: &Iccid, eid: &Eid, role: Role) -> Profile {
         status: if lead { ProfileStatus::Enable } else { ProfileStatus::Disable },
         fallback: false,
         service_plan: None,
-        in_doubt: false,
+        in_doubt: Doubt::NONE,
     }
 }
 

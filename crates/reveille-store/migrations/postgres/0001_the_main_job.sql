@@ -93,7 +93,7 @@ CREATE TABLE profile (                  -- one subscription on an eUICC
                      ('pre_active', 'active', 'suspended_by_profile', 'suspended_by_device', 'deactive')),
     status       TEXT COLLATE "C" NOT NULL,
     service_plan TEXT COLLATE "C",
-    in_doubt     BOOLEAN NOT NULL DEFAULT FALSE  -- an operation was given up unsettled
+    in_doubt     INTEGER NOT NULL DEFAULT 0      -- what of it an operation left unsettled, as bits
 ) WITH (fillfactor = 80);
 CREATE INDEX profile_of_account ON profile (account, iccid);
 CREATE INDEX profile_of_device ON profile (device);

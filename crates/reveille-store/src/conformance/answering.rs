@@ -137,6 +137,24 @@ pub async fn a_warning_counts_in_no_request(bench: &dyn Bench) {
     assert_eq!((view.callbacks_delivered, house.backlog().await.expect("read").untold), (1, 0));
 }
 
+/// A warning that waits to be sent again ends with its subrequest: nobody is warned of what has ended.
+pub async fn a_warning_ends_with_its_subrequest(bench: &dyn Bench) {
+    let house = House::with_fleet(bench, 1).await;
+    let request = NewRequest { action: Action::Enable, ..house.request_for(1, [1]).await };
+    let head = house.accepted(request).await;
+    let waits = house.waits_of(Arc::clone(&head)).await;
+    house.warn(vec![warning(&waits[0], 20)]).await.expect("written");
+    let due = house.due(&outlet(1), at(99), ALL).await.expect("read");
+    house.mark(vec![super::house::mark(&due[0], at(21), failed_until(at(50)))]).await.expect("marked");
+    house.record(vec![succeeded(&waits[0], at(30))]).await.expect("recorded");
+    let due: Vec<_> = house.due(&outlet(1), at(99), ALL).await.expect("read");
+    assert_eq!(due.iter().map(crate::Callback::name).collect::<Vec<_>>(), [outcome(&head, 1)]);
+    let (view, _) = house.callback(of(&waits[0])).await.expect("read").expect("a warning");
+    assert_eq!((view.archived, view.ended_at), (Some(crate::ArchiveReason::Overtaken), Some(at(30))));
+    house.deliver_all(&head, at(61)).await;
+    assert_eq!(house.backlog().await.expect("read").untold, 0);
+}
+
 /// Callbacks of different services do not mix.
 pub async fn services_do_not_mix(bench: &dyn Bench) {
     let house = House::with_fleet(bench, 2).await;

@@ -9,8 +9,8 @@ use crate::{
     ProfileTarget, Target, Waiting,
 };
 use reveille_domain::{
-    Action, Already, Condition, Fault, Left, LeftAs, Part, Position, ProfileState, ProfileStatus, Reported,
-    Role, Subject, SuspendedBy, Terms, Timestamp,
+    Action, Already, Condition, Doubt, Fault, Left, LeftAs, Part, Position, ProfileState, ProfileStatus,
+    Reported, Role, Subject, SuspendedBy, Terms, Timestamp,
 };
 
 const ACTIVE: Condition = condition_of(ProfileState::Active, ProfileStatus::Enable);
@@ -49,7 +49,7 @@ async fn whole(house: &House, action: Action) -> NewRequest {
 }
 
 fn changed(profile: ProfileKey, from: Condition, to: Condition) -> Change {
-    Change::To { profile, from, to, plan: None }
+    Change::To { profile, from, to, plan: None, settles: Doubt::NONE }
 }
 
 fn target(waiting: &Waiting) -> ProfileTarget {
@@ -92,6 +92,8 @@ pub async fn a_devices_own_part_knows_how_its_profiles_ended(bench: &dyn Bench) 
     assert_eq!(waits[2].subject, Subject::Device(row(1, 1).eid));
     let suspended = condition(ProfileState::Suspended(SuspendedBy::Device));
     changes(&house, &waits[0], 20, vec![changed(target(&waits[0]).profile, ACTIVE, suspended)]).await;
+    let early = house.parts(waits[2].position()).await.expect("read");
+    assert_eq!(early, None, "one has not ended");
     let already = Err(Fault::Already(Already::Suspended));
     house.record(vec![recording(&waits[1], at(21), already, Vec::new())]).await.expect("recorded");
     let parts = house.parts(waits[2].position()).await.expect("read");
@@ -99,7 +101,7 @@ pub async fn a_devices_own_part_knows_how_its_profiles_ended(bench: &dyn Bench) 
         Part { result: Ok(()), state: suspended.state },
         Part { result: Err(Fault::Already(Already::Suspended)), state: SUSPENDED },
     ];
-    assert_eq!(parts, expected);
+    assert_eq!(parts.as_deref(), Some(&expected[..]));
     let own = recording(&waits[2], at(22), Ok(Left::Device(suspended.state)), Vec::new());
     house.record(vec![own]).await.expect("recorded");
     let told = house.told(&head, 3).await.0.callback.told;
@@ -155,7 +157,8 @@ pub async fn a_plan_is_changed_and_kept(bench: &dyn Bench) {
     let plan = PlanChange { from: None, to: "Plan B".into() };
     let waits = house.waits_of(house.resuming(1, [1]).await).await;
     let profile = target(&waits[0]).profile;
-    let to = Change::To { profile, from: condition(SUSPENDED), to: ACTIVE, plan: Some(plan.clone()) };
+    let (from, settles) = (condition(SUSPENDED), Doubt::NONE);
+    let to = Change::To { profile, from, to: ACTIVE, plan: Some(plan.clone()), settles };
     changes(&house, &waits[0], 20, vec![to]).await;
     let waits = house.waits_of(house.resuming(1, [1]).await).await;
     changes(&house, &waits[0], 21, vec![changed(profile, ACTIVE, DISABLED)]).await;
@@ -184,8 +187,12 @@ pub async fn a_suspension_is_known_while_it_lasts(bench: &dyn Bench) {
     assert_eq!((&one.account, &one.iccid, one.since, one.noticed), (&account(1), &iccid(1, 2), at(30), true));
     assert_eq!(house.suspended(at(30), None, ALL).await.expect("read"), [], "since before");
     assert_eq!(house.suspended(at(31), Some(iccid(1, 2)), ALL).await.expect("read"), [], "behind");
+    let keys = vec![target(&waits[0]).profile, crate::ProfileKey(999_999)];
+    let since = async || house.suspended_since(keys.clone()).await.expect("read");
+    assert_eq!(since().await, [Some(at(30)), None]);
     change(60, ACTIVE, by_device).await;
     assert_eq!(suspended().await, []);
+    assert_eq!(since().await, [None, None]);
     change(70, condition(SUSPENDED), ACTIVE).await;
     assert!(!suspended().await[0].noticed, "it is another one");
 }
@@ -198,7 +205,13 @@ pub async fn changes_are_counted(bench: &dyn Bench) {
             let request = NewRequest { action, user: user.into(), ..house.request_for(1, [1]).await };
             let waits = house.waits_of(house.accepted(request).await).await;
             let profile = target(&waits[0]).profile;
-            changes(&house, &waits[0], seconds, vec![Change::To { profile, from, to, plan }]).await;
+            changes(
+                &house,
+                &waits[0],
+                seconds,
+                vec![Change::To { profile, from, to, plan, settles: Doubt::NONE }],
+            )
+            .await;
             profile
         };
     let suspended = condition(SUSPENDED);

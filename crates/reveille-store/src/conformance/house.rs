@@ -8,7 +8,7 @@ use crate::{
     SubrequestFilter, Target, Tells, Waiting,
 };
 use reveille_domain::{
-    AccountName, Action, Condition, Fault, Iccid, Left, LeftAs, Network, Position, ProfileState,
+    AccountName, Action, Condition, Doubt, Fault, Iccid, Left, LeftAs, Network, Position, ProfileState,
     ProfileStatus, RequestId, Role, Service, Subject, SuspendedBy, Terms, Timestamp, Told,
 };
 use std::fmt::{Debug, Write};
@@ -353,6 +353,7 @@ pub(super) fn succeeded(waiting: &Waiting, ended_at: Timestamp) -> Recording {
         from: condition(SUSPENDED),
         to: condition(ProfileState::Active),
         plan: None,
+        settles: Doubt::SERVICE,
     });
     recording(waiting, ended_at, Ok(Left::Profile(ACTIVE)), change.into_iter().collect())
 }

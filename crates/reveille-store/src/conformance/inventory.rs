@@ -3,7 +3,7 @@
 use super::Bench;
 use super::house::{ALL, House, SUSPENDED, account, at, iccid, iccids, row};
 use crate::{FleetRow, Imported, ProfileFilter};
-use reveille_domain::{Iccid, Network, Profile, ProfileState, ProfileStatus, Role, SuspendedBy};
+use reveille_domain::{Doubt, Iccid, Network, Profile, ProfileState, ProfileStatus, Role, SuspendedBy};
 
 /// An imported profile is shown with every column.
 pub async fn an_imported_profile_is_shown_whole(bench: &dyn Bench) {
@@ -39,7 +39,7 @@ fn shown(row: &FleetRow) -> Profile {
         status: row.status,
         service_plan: row.service_plan.clone(),
         fallback: false,
-        in_doubt: false,
+        in_doubt: Doubt::NONE,
     }
 }
 

@@ -6,7 +6,7 @@ use super::house::{
     succeeded, told,
 };
 use crate::{Backlog, CallbackState, Change, Recorded, Recording, SubrequestState, Target, Waiting};
-use reveille_domain::{Fault, Left, LeftAs, Profile, ProfileState, ProfileStatus, Role};
+use reveille_domain::{Doubt, Fault, Left, LeftAs, Profile, ProfileState, ProfileStatus, Role};
 
 /// An outcome comes with its profile's state, its history entry and its callback, in one go.
 pub async fn an_outcome_comes_with_state_history_and_callback(bench: &dyn Bench) {
@@ -16,7 +16,7 @@ pub async fn an_outcome_comes_with_state_history_and_callback(bench: &dyn Bench)
     let recorded = house.record(vec![succeeded(&waits[1], at(20))]).await.expect("recorded");
     assert_eq!(recorded, [Recorded::Now]);
     let profile = house.profile(&iccid(1, 2)).await.expect("read").expect("a profile").profile;
-    assert_eq!((profile.state, profile.in_doubt), (ProfileState::Active, false));
+    assert_eq!((profile.state, profile.in_doubt), (ProfileState::Active, Doubt::NONE));
     let history = house.history(&iccid(1, 2), ALL).await.expect("read");
     assert_eq!(history.len(), 1);
     assert_eq!((history[0].at, history[0].position.number, history[0].in_doubt), (at(20), 2, false));
@@ -108,7 +108,7 @@ pub async fn a_second_outcome_changes_nothing(bench: &dyn Bench) {
     let waits = house.waits(&head).await;
     house.record(vec![succeeded(&waits[0], at(20))]).await.expect("recorded");
     let before = house.everything().await;
-    let doubted = in_doubt(&waits[0]);
+    let doubted = in_doubt(&waits[0], Doubt::SERVICE);
     for second in [failed(&waits[0], at(30), Fault::Unsettled), succeeded(&waits[0], at(31)), doubted] {
         assert_eq!(house.record(vec![second]).await.expect("answered"), [Recorded::Before]);
         assert_eq!(house.everything().await, before);
@@ -183,25 +183,47 @@ pub async fn a_request_ends_exactly_with_its_last_subrequest(bench: &dyn Bench) 
     assert_eq!(faults, [("cancelled".into(), 1), ("unsettled".into(), 2)]);
 }
 
-/// A profile that was left unsettled is in doubt, in its record and its history, until an outcome settles it.
+/// A profile that was left unsettled is in doubt, in its record and its history, until an outcome settles just
+/// what is in doubt.
 pub async fn a_profile_is_in_doubt_until_it_is_settled(bench: &dyn Bench) {
     let house = House::with_fleet(bench, 1).await;
-    let head = house.resuming(1, [1]).await;
-    house.record(vec![in_doubt(&house.waits(&head).await[0])]).await.expect("recorded");
+    for of in [Doubt::SERVICE, Doubt::ENABLED.and(Doubt::ON_CARD)] {
+        let head = house.resuming(1, [1]).await;
+        house.record(vec![in_doubt(&house.waits(&head).await[0], of)]).await.expect("recorded");
+    }
     let profile = || async { house.profile(&iccid(1, 1)).await.expect("read").expect("a profile").profile };
-    assert_eq!((profile().await.state, profile().await.in_doubt), (SUSPENDED, true));
+    let both = Doubt::SERVICE.and(Doubt::ENABLED).and(Doubt::ON_CARD);
+    assert_eq!((profile().await.state, profile().await.in_doubt), (SUSPENDED, both));
     house.resumed(1, [1], at(30)).await;
-    assert_eq!((profile().await.state, profile().await.in_doubt), (ProfileState::Active, false));
+    let left = Doubt::ENABLED.and(Doubt::ON_CARD);
+    assert_eq!((profile().await.state, profile().await.in_doubt), (ProfileState::Active, left));
+    let doubtful = crate::ProfileFilter { in_doubt: Some(true), limit: 9, ..Default::default() };
+    assert_eq!(house.fleet(doubtful).await.expect("read").len(), 1);
     let history = house.history(&iccid(1, 1), ALL).await.expect("read");
     let doubts: Vec<_> = history.iter().map(|entry| (entry.at, entry.in_doubt)).collect();
-    assert_eq!(doubts, [(at(25), true), (at(30), false)]);
+    assert_eq!(doubts, [(at(25), true), (at(25), true), (at(30), false)]);
 }
 
-fn in_doubt(waits: &Waiting) -> Recording {
+/// An outcome may change one thing of its profile and leave another in doubt: that is one row of its history.
+pub async fn a_change_and_a_doubt_are_one_row_of_history(bench: &dyn Bench) {
+    let house = House::with_fleet(bench, 1).await;
+    let head = house.resuming(1, [1]).await;
+    let waits = house.waits(&head).await;
+    let mut recording = succeeded(&waits[0], at(20));
+    recording.changes.extend(in_doubt(&waits[0], Doubt::PLAN).changes);
+    house.record(vec![recording]).await.expect("recorded");
+    let profile = house.profile(&iccid(1, 1)).await.expect("read").expect("a profile").profile;
+    assert_eq!((profile.state, profile.in_doubt), (ProfileState::Active, Doubt::PLAN));
+    let history = house.history(&iccid(1, 1), ALL).await.expect("read");
+    let [entry] = &history[..] else { panic!("one row: {history:?}") };
+    assert_eq!((entry.from.state, entry.to.state, entry.in_doubt), (SUSPENDED, ProfileState::Active, true));
+}
+
+fn in_doubt(waits: &Waiting, of: Doubt) -> Recording {
     let mut recording = failed(waits, at(25), Fault::Unsettled);
     let profile = waits.target.as_ref().ok().and_then(Target::profile);
     recording.changes =
-        profile.map(|target| Change::InDoubt { profile: target.profile }).into_iter().collect();
+        profile.map(|target| Change::InDoubt { profile: target.profile, of }).into_iter().collect();
     recording
 }
 
@@ -211,9 +233,12 @@ pub async fn a_doubt_never_takes_a_profile_back(bench: &dyn Bench) {
     let first = house.resuming(1, [1]).await;
     let second = house.resuming(1, [1]).await;
     let (waits, doubted) = (house.waits(&first).await, house.waits(&second).await);
-    house.record(vec![succeeded(&waits[0], at(20)), in_doubt(&doubted[0])]).await.expect("recorded");
+    house
+        .record(vec![succeeded(&waits[0], at(20)), in_doubt(&doubted[0], Doubt::SERVICE)])
+        .await
+        .expect("recorded");
     let profile = house.profile(&iccid(1, 1)).await.expect("read").expect("a profile").profile;
-    assert_eq!((profile.state, profile.in_doubt), (ProfileState::Active, true));
+    assert_eq!((profile.state, profile.in_doubt), (ProfileState::Active, Doubt::SERVICE));
     let history = house.history(&iccid(1, 1), ALL).await.expect("read");
     let last = history.last().expect("a doubt");
     assert_eq!(

@@ -544,6 +544,7 @@ fn read_view(row: &Row, heads: &mut Heads) -> Sql<CallbackView> {
     let archived = match get::<Option<&str>>(row, "archived")? {
         None => None,
         Some("no_listener") => Some(ArchiveReason::NoListener),
+        Some("overtaken") => Some(ArchiveReason::Overtaken),
         Some(_) => Some(ArchiveReason::Exhausted),
     };
     let ended_at = optional_at(row, "told_at")?;

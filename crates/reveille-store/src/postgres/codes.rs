@@ -5,8 +5,8 @@ use crate::RequestHead;
 pub(super) use crate::codes::{HEAD, PROFILE, lane, role, service, state, status, subject};
 use crate::codes::{role_named, state_named, status_named, subject_named};
 use reveille_domain::{
-    AccountName, Action, Fault, Network, Position, Profile, ProfileState, ProfileStatus, Reported, RequestId,
-    Role, Subject, Terms, Timestamp,
+    AccountName, Action, Doubt, Fault, Network, Position, Profile, ProfileState, ProfileStatus, Reported,
+    RequestId, Role, Subject, Terms, Timestamp,
 };
 use std::str::FromStr;
 use std::sync::Arc;
@@ -111,6 +111,12 @@ pub(super) fn read_position(row: &Row) -> Sql<Position> {
     Ok(Position { sequence: get(row, "sequence")?, number: read_u32(row, "number")? })
 }
 
+fn read_doubt(row: &Row) -> Sql<Doubt> {
+    let bits: i32 = get(row, "in_doubt")?;
+    let known = u8::try_from(bits).map(Doubt::from_bits);
+    known.map_err(|_| SqlError::Corrupt { column: "in_doubt", text: bits.to_string() })
+}
+
 /// Reads the columns of `PROFILE`.
 pub(super) fn read_profile(row: &Row) -> Sql<Profile> {
     Ok(Profile {
@@ -124,7 +130,7 @@ pub(super) fn read_profile(row: &Row) -> Sql<Profile> {
         state: read_state(row, "state")?,
         status: read_status(row, "status")?,
         service_plan: optional_text(row, "service_plan")?,
-        in_doubt: get(row, "in_doubt")?,
+        in_doubt: read_doubt(row)?,
         fallback: get(row, "fallback")?,
     })
 }

@@ -46,6 +46,11 @@ impl Inventory for Postgres {
         self.readers.read("find long suspensions", read).await
     }
 
+    async fn suspended_since(&self, profiles: Vec<ProfileKey>) -> Result<Vec<Option<Timestamp>>> {
+        let read = move |db: &mut Db| suspended_since(db, &profiles);
+        self.readers.read("see since when profiles are suspended", read).await
+    }
+
     async fn check_fleet(&self, rows: Vec<FleetRow>) -> Result<Vec<FleetProblem>> {
         self.readers.read("check a fleet file", move |db| check_fleet(db, &rows)).await
     }
@@ -131,6 +136,16 @@ fn read_device(row: &Row) -> Sql<Option<DeviceTarget>> {
     let Some(number) = get(row, "device")? else { return Ok(None) };
     let imei = optional_id(row, "imei")?;
     Ok(Some(DeviceTarget { device: DeviceKey(number), imei, profiles: Vec::new() }))
+}
+
+fn suspended_since(db: &mut Db, profiles: &[ProfileKey]) -> Sql<Vec<Option<Timestamp>>> {
+    let keys: Vec<i64> = profiles.iter().map(|key| key.0).collect();
+    let rows = db.query(
+        "SELECT p.suspended_at FROM unnest($1::BIGINT[]) WITH ORDINALITY AS k (profile, place)
+         LEFT JOIN profile AS p ON p.number = k.profile ORDER BY k.place",
+        &[&keys],
+    )?;
+    rows.iter().map(|row| codes::optional_at(row, "suspended_at")).collect()
 }
 
 fn suspended(db: &mut Db, before: Timestamp, after: Option<&Iccid>, limit: usize) -> Sql<Vec<Suspension>> {
@@ -322,7 +337,7 @@ fn select<T>(
              WHERE {way} AND p.iccid > $3 AND ($4::TEXT IS NULL OR p.network = $4)
                AND ($5::TEXT[] IS NULL OR p.state = ANY ($5)) AND ($6::TEXT[] IS NULL OR p.status = ANY ($6))
                AND ($7::TEXT IS NULL OR p.role = $7) AND ($8::TEXT IS NULL OR p.service_plan = $8)
-               AND ($9::BOOLEAN IS NULL OR p.in_doubt = $9)
+               AND ($9::BOOLEAN IS NULL OR (p.in_doubt <> 0) = $9)
              ORDER BY p.iccid LIMIT $10"
         ),
         &[

@@ -8,7 +8,7 @@ use super::connection::{Db, Sql};
 use super::leases::millis;
 use crate::codes::USUAL_REPLY;
 use crate::{Change, Guard, Outlet, ProfileKey, Recorded, Recording, UnsettledCall, Warning};
-use reveille_domain::{Eid, Fault, Imei, Left, Msisdn, Position, ProfileState};
+use reveille_domain::{Doubt, Eid, Fault, Imei, Left, Msisdn, Position, ProfileState};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ pub(super) fn record(
         .filter_map(|recording| Some(Now { recording, lease: *leases.get(&recording.position())? }))
         .collect();
     change_profiles(db, &now)?;
+    end_warnings(db, &now)?;
     insert_callbacks(db, node, lasts, &now)?;
     count(db, &now)?;
     let refused = if now.len() == firsts.len() { HashSet::new() } else { without_outcome(db, &firsts)? };
@@ -146,7 +147,7 @@ fn without_outcome(db: &mut Db, recordings: &[&Recording]) -> Sql<HashSet<Positi
 #[derive(Default)]
 struct Wave<'a> {
     to: Vec<(&'a Now<'a>, &'a Change)>,
-    doubts: Vec<(&'a Now<'a>, ProfileKey)>,
+    doubts: Vec<(&'a Now<'a>, ProfileKey, Doubt)>,
     notices: Vec<(&'a Now<'a>, ProfileKey)>,
 }
 
@@ -156,9 +157,9 @@ fn change_profiles(db: &mut Db, now: &[Now<'_>]) -> Sql<()> {
     for ended in now {
         for change in &ended.recording.changes {
             let profile = match change {
-                Change::To { profile, .. } | Change::InDoubt { profile } | Change::Noticed { profile } => {
-                    *profile
-                }
+                Change::To { profile, .. }
+                | Change::InDoubt { profile, .. }
+                | Change::Noticed { profile } => *profile,
             };
             let at = next_wave.entry(profile).or_default();
             if waves.len() == *at {
@@ -166,7 +167,7 @@ fn change_profiles(db: &mut Db, now: &[Now<'_>]) -> Sql<()> {
             }
             match change {
                 Change::To { .. } => waves[*at].to.push((ended, change)),
-                Change::InDoubt { profile } => waves[*at].doubts.push((ended, *profile)),
+                Change::InDoubt { profile, of } => waves[*at].doubts.push((ended, *profile, *of)),
                 Change::Noticed { profile } => waves[*at].notices.push((ended, *profile)),
             }
             *at += 1;
@@ -199,8 +200,9 @@ fn move_profiles(db: &mut Db, changes: &[(&Now<'_>, &Change)]) -> Sql<()> {
     let is_suspended = |state| matches!(state, ProfileState::Suspended(_));
     let mut columns = Moves::default();
     for (ended, change) in changes {
-        let Change::To { profile, from, to, plan } = change else { continue };
+        let Change::To { profile, from, to, plan, settles } = change else { continue };
         columns.profile.push(profile.0);
+        columns.kept.push(!i32::from(settles.bits()));
         columns.lease.push(ended.lease);
         columns.sequence.push(ended.sequence());
         columns.number.push(ended.number());
@@ -217,18 +219,29 @@ fn move_profiles(db: &mut Db, changes: &[(&Now<'_>, &Change)]) -> Sql<()> {
         columns.is_suspended.push(is_suspended(to.state));
         columns.was_suspended.push(is_suspended(from.state));
     }
-    let Moves { profile, at, to_state, to_status, to_fallback, to_plan, is_suspended, was_suspended, .. } =
-        &columns;
+    let Moves {
+        profile,
+        at,
+        to_state,
+        to_status,
+        to_fallback,
+        to_plan,
+        is_suspended,
+        was_suspended,
+        kept,
+        ..
+    } = &columns;
     db.execute(
         "UPDATE profile AS p
-         SET state = k.state, status = k.status, fallback = k.fallback, in_doubt = false,
+         SET state = k.state, status = k.status, fallback = k.fallback, in_doubt = p.in_doubt & k.kept,
              service_plan = coalesce(k.plan, p.service_plan),
              suspended_at = CASE WHEN k.suspended AND NOT k.before THEN k.at WHEN k.suspended THEN p.suspended_at END,
              noticed_at = CASE WHEN k.suspended AND k.before THEN p.noticed_at END
          FROM unnest($1::BIGINT[], $2::BIGINT[], $3::TEXT[], $4::TEXT[], $5::BOOLEAN[], $6::TEXT[], $7::BOOLEAN[],
-                     $8::BOOLEAN[]) AS k (profile, at, state, status, fallback, plan, suspended, before)
+                     $8::BOOLEAN[], $9::INTEGER[])
+                  AS k (profile, at, state, status, fallback, plan, suspended, before, kept)
          WHERE p.number = k.profile",
-        &[profile, at, to_state, to_status, to_fallback, to_plan, is_suspended, was_suspended],
+        &[profile, at, to_state, to_status, to_fallback, to_plan, is_suspended, was_suspended, kept],
     )?;
     let Moves { lease, sequence, number, account, from_state, from_status, from_fallback, from_plan, .. } =
         &columns;
@@ -251,6 +264,8 @@ fn move_profiles(db: &mut Db, changes: &[(&Now<'_>, &Change)]) -> Sql<()> {
 #[derive(Default)]
 struct Moves<'a> {
     profile: Vec<i64>,
+    /// What stays in doubt, if it is.
+    kept: Vec<i32>,
     lease: Vec<i64>,
     sequence: Vec<i64>,
     number: Vec<i32>,
@@ -268,14 +283,19 @@ struct Moves<'a> {
     was_suspended: Vec<bool>,
 }
 
-fn doubt_profiles(db: &mut Db, doubts: &[(&Now<'_>, ProfileKey)]) -> Sql<()> {
-    let keys: Vec<i64> = doubts.iter().map(|(_, profile)| profile.0).collect();
-    let leases: Vec<i64> = doubts.iter().map(|(ended, _)| ended.lease).collect();
-    let sequences: Vec<i64> = doubts.iter().map(|(ended, _)| ended.sequence()).collect();
-    let numbers: Vec<i32> = doubts.iter().map(|(ended, _)| ended.number()).collect();
-    let accounts: Vec<&str> = doubts.iter().map(|(ended, _)| ended.account()).collect();
-    let at: Vec<i64> = doubts.iter().map(|(ended, _)| ended.recording.at.0).collect();
-    db.execute("UPDATE profile SET in_doubt = true WHERE number = ANY($1)", &[&keys])?;
+fn doubt_profiles(db: &mut Db, doubts: &[(&Now<'_>, ProfileKey, Doubt)]) -> Sql<()> {
+    let keys: Vec<i64> = doubts.iter().map(|(_, profile, _)| profile.0).collect();
+    let of: Vec<i32> = doubts.iter().map(|(_, _, of)| of.bits().into()).collect();
+    let leases: Vec<i64> = doubts.iter().map(|(ended, _, _)| ended.lease).collect();
+    let sequences: Vec<i64> = doubts.iter().map(|(ended, _, _)| ended.sequence()).collect();
+    let numbers: Vec<i32> = doubts.iter().map(|(ended, _, _)| ended.number()).collect();
+    let accounts: Vec<&str> = doubts.iter().map(|(ended, _, _)| ended.account()).collect();
+    let at: Vec<i64> = doubts.iter().map(|(ended, _, _)| ended.recording.at.0).collect();
+    db.execute(
+        "UPDATE profile AS p SET in_doubt = p.in_doubt | k.of
+         FROM unnest($1::BIGINT[], $2::INTEGER[]) AS k (profile, of) WHERE p.number = k.profile",
+        &[&keys, &of],
+    )?;
     db.execute(
         "INSERT INTO history (profile, lease, sequence, number, account, at, from_state, to_state, from_status,
                               to_status, from_fallback, to_fallback, in_doubt, changed)
@@ -283,7 +303,8 @@ fn doubt_profiles(db: &mut Db, doubts: &[(&Now<'_>, ProfileKey)]) -> Sql<()> {
                 p.fallback, p.fallback, true, true
          FROM unnest($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::INTEGER[], $5::TEXT[], $6::BIGINT[])
                   AS k (profile, lease, sequence, number, account, at)
-         JOIN profile AS p ON p.number = k.profile",
+         JOIN profile AS p ON p.number = k.profile
+         ON CONFLICT (profile, lease, sequence, number) DO UPDATE SET in_doubt = true",
         &[&keys, &leases, &sequences, &numbers, &accounts, &at],
     )?;
     Ok(())
@@ -308,6 +329,28 @@ fn note_unchanged(db: &mut Db, ended: &[&Now<'_>]) -> Sql<()> {
         &[&sequences, &numbers, &leases, &at],
     )?;
     Ok(())
+}
+
+/// Warnings that still wait would be told after the outcomes.
+fn end_warnings(db: &mut Db, now: &[Now<'_>]) -> Sql<()> {
+    let warned: Vec<&Now<'_>> = now.iter().filter(|ended| ended.recording.request.action.warns()).collect();
+    if warned.is_empty() {
+        return Ok(());
+    }
+    let sequences: Vec<i64> = warned.iter().map(|ended| ended.sequence()).collect();
+    let numbers: Vec<i32> = warned.iter().map(|ended| ended.number()).collect();
+    let at: Vec<i64> = warned.iter().map(|ended| ended.recording.at.0).collect();
+    let ended = db.execute(
+        "UPDATE callback AS c
+         SET next_attempt_at = NULL, ended_at = k.at, archived = 'overtaken', lease_node = NULL, lease_until = NULL
+         FROM unnest($1::BIGINT[], $2::INTEGER[], $3::BIGINT[]) AS k (sequence, number, at)
+         WHERE c.sequence = k.sequence AND c.number = k.number AND c.warned_at > 0 AND c.ended_at IS NULL",
+        &[&sequences, &numbers, &at],
+    )?;
+    match i64::try_from(ended) {
+        Ok(ended) if ended > 0 => count_untold(db, -ended),
+        _ => Ok(()),
+    }
 }
 
 /// Columns of `insert_callbacks`.

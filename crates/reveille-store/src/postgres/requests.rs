@@ -104,7 +104,7 @@ impl Requests for Postgres {
         self.readers.read("count changes", count).await
     }
 
-    async fn parts(&self, own: Position) -> Result<Vec<Part>> {
+    async fn parts(&self, own: Position) -> Result<Option<Vec<Part>>> {
         self.readers.read("read how a device's profiles ended", move |db| parts(db, own)).await
     }
 
@@ -479,12 +479,12 @@ fn change_counts(
         .collect()
 }
 
-fn parts(db: &mut Db, own: Position) -> Sql<Vec<Part>> {
+fn parts(db: &mut Db, own: Position) -> Sql<Option<Vec<Part>>> {
     let place: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&own.sequence, &int(own.number)];
     let device = "SELECT device FROM subrequest WHERE sequence = $1 AND number = $2";
     let device: Option<i64> = get(&db.query_one(device, &place)?, "device")?;
     let rows = db.query(
-        "SELECT s.device, s.fault, s.fault_detail, p.state
+        "SELECT s.device, s.fault, s.fault_detail, s.ended_at, p.state
          FROM subrequest AS s LEFT JOIN profile AS p ON p.number = s.profile
          WHERE s.sequence = $1 AND s.number < $2 ORDER BY s.number DESC",
         &place,
@@ -495,10 +495,13 @@ fn parts(db: &mut Db, own: Position) -> Sql<Vec<Part>> {
         if get::<Option<i64>>(row, "device")? != device {
             break;
         }
+        if optional_at(row, "ended_at")?.is_none() {
+            return Ok(None);
+        }
         parts.push(Part { result: read_fault(row)?.map_or(Ok(()), Err), state });
     }
     parts.reverse();
-    Ok(parts)
+    Ok(Some(parts))
 }
 
 fn cancel(db: &mut Db, request: RequestId, at: Timestamp) -> Sql<Option<RequestView>> {

@@ -410,6 +410,7 @@ fn read_view(row: &Row<'_>, heads: &mut Heads) -> rusqlite::Result<CallbackView>
     let archived = match row.get::<_, Option<String>>("archived")?.as_deref() {
         None => None,
         Some("no_listener") => Some(ArchiveReason::NoListener),
+        Some("overtaken") => Some(ArchiveReason::Overtaken),
         Some(_) => Some(ArchiveReason::Exhausted),
     };
     let ended_at = optional_at(row, "told_at")?;

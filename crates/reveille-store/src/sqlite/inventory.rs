@@ -1,6 +1,6 @@
 //! The fleet: found, imported and shown.
 
-use super::codes::{self, PROFILE, optional_id, read_at, read_id, read_network};
+use super::codes::{self, PROFILE, optional_at, optional_id, read_at, read_id, read_network};
 use super::requests::read_profile;
 use super::{Sqlite, history};
 use crate::writer::Urgency;
@@ -42,6 +42,18 @@ impl Inventory for Sqlite {
     ) -> Result<Vec<Suspension>> {
         let read = move |db: &Connection| suspended(db, before, after.as_ref(), limit);
         self.readers.read("find long suspensions", read).await
+    }
+
+    async fn suspended_since(&self, profiles: Vec<ProfileKey>) -> Result<Vec<Option<Timestamp>>> {
+        let since = move |db: &Connection| {
+            let mut select = db.prepare_cached("SELECT suspended_at FROM profile WHERE number = ?")?;
+            let mut since = |key: &ProfileKey| {
+                let found = select.query_row([key.0], |row| optional_at(row, "suspended_at")).optional()?;
+                Ok(found.flatten())
+            };
+            profiles.iter().map(&mut since).collect()
+        };
+        self.readers.read("see since when profiles are suspended", since).await
     }
 
     async fn check_fleet(&self, rows: Vec<FleetRow>) -> Result<Vec<FleetProblem>> {
@@ -248,7 +260,7 @@ fn select<T>(
            AND (:states IS NULL OR instr(:states, ',' || p.state || ',') > 0)
            AND (:statuses IS NULL OR instr(:statuses, ',' || p.status || ',') > 0)
            AND (:role IS NULL OR p.role = :role) AND (:plan IS NULL OR p.service_plan = :plan)
-           AND (:in_doubt IS NULL OR p.in_doubt = :in_doubt)
+           AND (:in_doubt IS NULL OR (p.in_doubt <> 0) = :in_doubt)
          ORDER BY p.iccid LIMIT :limit"
     ))?;
     let bounds = named_params! {

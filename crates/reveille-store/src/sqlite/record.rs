@@ -34,6 +34,9 @@ pub(super) fn record(db: &Connection, recordings: &[Recording]) -> rusqlite::Res
         for change in &recording.changes {
             writes.change_profile(recording, change)?;
         }
+        if recording.request.action.warns() {
+            writes.end_warning(recording)?;
+        }
         writes.insert_callback(recording)?;
         let (_, count) = counts
             .entry(recording.request.sequence)
@@ -79,7 +82,7 @@ impl<'a> RecordWrites<'a> {
                  WHERE sequence = ? AND number = ? AND ended_at IS NULL",
             )?,
             profile: db.prepare_cached(
-                "UPDATE profile SET state = ?1, status = ?2, fallback = ?3, in_doubt = 0,
+                "UPDATE profile SET state = ?1, status = ?2, fallback = ?3, in_doubt = in_doubt & ~?8,
                      suspended_at = CASE WHEN ?4 THEN ?5 WHEN ?6 THEN suspended_at END,
                      noticed_at = CASE WHEN ?6 AND NOT ?4 THEN noticed_at END
                  WHERE number = ?7",
@@ -118,12 +121,13 @@ impl<'a> RecordWrites<'a> {
         let (RequestHead { sequence, account, .. }, number) = (recording.request.as_ref(), recording.number);
         let (account, at) = (account.as_str(), recording.at.0);
         match change {
-            Change::To { profile, from, to, plan } => {
+            Change::To { profile, from, to, plan, settles } => {
                 let is_suspended = |state| matches!(state, ProfileState::Suspended(_));
                 let (suspended, before) = (is_suspended(to.state), is_suspended(from.state));
                 let begins = suspended && !before;
                 let (state, status) = (codes::state(to.state), codes::status(to.status));
-                let now = params![state, status, to.fallback, begins, at, suspended, profile.0];
+                let settles = settles.bits();
+                let now = params![state, status, to.fallback, begins, at, suspended, profile.0, settles];
                 self.profile.execute(now)?;
                 let was = codes::state(from.state);
                 self.history.execute(params![profile.0, sequence, number, account, at, was, state])?;
@@ -131,14 +135,15 @@ impl<'a> RecordWrites<'a> {
                     self.complete_history(recording, *profile, (*from, *to), plan.as_ref())?;
                 }
             }
-            Change::InDoubt { profile } => {
+            Change::InDoubt { profile, of } => {
                 self.db
-                    .prepare_cached("UPDATE profile SET in_doubt = 1 WHERE number = ?")?
-                    .execute([profile.0])?;
+                    .prepare_cached("UPDATE profile SET in_doubt = in_doubt | ? WHERE number = ?")?
+                    .execute(params![of.bits(), profile.0])?;
                 self.db
                     .prepare_cached(
                         "INSERT INTO history (profile, sequence, number, account, at, from_state, to_state, in_doubt)
-                         SELECT number, ?, ?, ?, ?, state, state, 1 FROM profile WHERE number = ?",
+                         SELECT number, ?, ?, ?, ?, state, state, 1 FROM profile WHERE number = ?
+                         ON CONFLICT (profile, sequence, number) DO UPDATE SET in_doubt = 1",
                     )?
                     .execute(params![sequence, number, account, at, profile.0])?;
             }
@@ -196,6 +201,16 @@ impl<'a> RecordWrites<'a> {
         )?;
         note.execute(params![recording.at.0, recording.request.sequence, recording.number])?;
         Ok(())
+    }
+
+    /// A warning that still waits would be told after the outcome.
+    fn end_warning(&mut self, recording: &Recording) -> rusqlite::Result<()> {
+        let mut end = self.db.prepare_cached(
+            "UPDATE callback SET next_attempt_at = NULL, ended_at = ?, archived = 'overtaken'
+             WHERE sequence = ? AND number = ? AND warned_at > 0 AND ended_at IS NULL",
+        )?;
+        let ended = end.execute(params![recording.at.0, recording.request.sequence, recording.number])?;
+        if ended > 0 { count_untold(self.db, -1) } else { Ok(()) }
     }
 
     fn insert_callback(&mut self, recording: &Recording) -> rusqlite::Result<()> {

@@ -15,7 +15,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use reveille_domain::{
-    AccountName, Action, Fault, Network, Part, Position, Profile, RequestId, Subject, Terms, Timestamp,
+    AccountName, Action, Doubt, Fault, Network, Part, Position, Profile, RequestId, Subject, Terms, Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use std::sync::Arc;
@@ -102,7 +102,7 @@ impl Requests for Sqlite {
         self.readers.read("count changes", count).await
     }
 
-    async fn parts(&self, own: Position) -> Result<Vec<Part>> {
+    async fn parts(&self, own: Position) -> Result<Option<Vec<Part>>> {
         self.readers.read("read how a device's profiles ended", move |db| parts(db, own)).await
     }
 
@@ -442,7 +442,7 @@ pub(super) fn read_profile(row: &Row<'_>) -> rusqlite::Result<Profile> {
         state: read_state(row, 7)?,
         status: read_status(row, 8)?,
         service_plan: row.get(9)?,
-        in_doubt: row.get(10)?,
+        in_doubt: Doubt::from_bits(row.get(10)?),
         fallback: row.get(11)?,
     })
 }
@@ -478,11 +478,11 @@ fn change_counts(
     select.query_row(bounds, |row| Ok(ChangeCounts { actions: row.get(0)?, plans: row.get(1)? }))
 }
 
-fn parts(db: &Connection, own: Position) -> rusqlite::Result<Vec<Part>> {
+fn parts(db: &Connection, own: Position) -> rusqlite::Result<Option<Vec<Part>>> {
     let mut device = db.prepare_cached("SELECT device FROM subrequest WHERE sequence = ? AND number = ?")?;
     let device: Option<i64> = device.query_row(params![own.sequence, own.number], |row| row.get(0))?;
     let mut select = db.prepare_cached(
-        "SELECT s.device, s.fault, s.fault_detail, p.state
+        "SELECT s.device, s.fault, s.fault_detail, s.ended_at, p.state
          FROM subrequest AS s LEFT JOIN profile AS p ON p.number = s.profile
          WHERE s.sequence = ? AND s.number < ? ORDER BY s.number DESC",
     )?;
@@ -493,10 +493,13 @@ fn parts(db: &Connection, own: Position) -> rusqlite::Result<Vec<Part>> {
         if row.get::<_, Option<i64>>("device")? != device {
             break;
         }
+        if row.get::<_, Option<i64>>("ended_at")?.is_none() {
+            return Ok(None);
+        }
         parts.push(Part { result: read_fault(row)?.map_or(Ok(()), Err), state });
     }
     parts.reverse();
-    Ok(parts)
+    Ok(Some(parts))
 }
 
 fn cancel(db: &Connection, request: RequestId, at: Timestamp) -> rusqlite::Result<Option<RequestView>> {

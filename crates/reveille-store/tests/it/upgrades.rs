@@ -2,8 +2,8 @@
 
 use crate::folder::Folder;
 use reveille_domain::{
-    AccountName, Already, Fault, Left, LeftAs, Position, ProfileState, ProfileStatus, Role, Service, Subject,
-    SuspendedBy, Terms, Timestamp,
+    AccountName, Already, Doubt, Fault, Left, LeftAs, Position, ProfileState, ProfileStatus, Role, Service,
+    Subject, SuspendedBy, Terms, Timestamp,
 };
 use reveille_store::{
     AttemptView, Callbacks, Directory, Inventory, Lane, Outlet, Requests, SubrequestFilter, Target,
@@ -59,10 +59,13 @@ async fn a_database_of_the_first_release_is_brought_up_to_date() {
     drop(old);
     let store = folder.open();
     let version = folder.connection().pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0));
-    assert_eq!(version.unwrap(), 2);
+    assert_eq!(version.unwrap(), 3);
 
     let lead = store.profile(&"89148000000000000001".parse().unwrap()).await.unwrap().unwrap().profile;
-    assert_eq!((lead.state, lead.status, lead.in_doubt), (ProfileState::Active, ProfileStatus::Enable, true));
+    assert_eq!(
+        (lead.state, lead.status, lead.in_doubt),
+        (ProfileState::Active, ProfileStatus::Enable, Doubt::SERVICE)
+    );
     assert_eq!((lead.fallback, lead.service_plan.as_deref()), (false, Some("Verizon")));
     assert_eq!(store.suspended(Timestamp(i64::MAX), None, 9).await.unwrap(), [], "nobody knows since when");
     assert_eq!(

@@ -28,7 +28,7 @@ const CHOICES: &str = "
 - A `servicePlan` that is named must be one of the account's plans on the profile's network, else
   `REQUEST_FAILED.<plan>.NotFound`, before anything else is looked at. `activate`, `activate_enable` and `serviceplan`
   move the profile to it; the others leave the profile on the plan that it has. Device actions ignore it.
-- A profile that is [in doubt](choices.md#states-of-a-profile) is never found to be *already* so: its carrier is asked.
+- What is [in doubt](choices.md#states-of-a-profile) is never found to be *already* so: the carrier is asked.
 - Where the account is so limited (`limits.actions_per_day`, `limits.plan_changes_per_month`; off by default), a change
   of state too many within 24 hours is `REQUEST_FAILED.ActionsPerDayExceeded`, a `serviceplan` too many within 30 days
   `REQUEST_FAILED.PlanChangesPerMonthExceeded`. Only changes that were made count, and not what a network did by itself.
@@ -56,7 +56,7 @@ Each is a choice of Reveille's. *Q* is the question in [choices.md](choices.md).
 | plans | `serviceplan` without a `servicePlan` is 400. To the plan that the profile has: `REQUEST_FAILED.ServicePlanAlreadySet`. |
 | warnings (Q22) | Off by default. With `callbacks.warnings`, an action on the card that is unsettled for `callbacks.warn_after` is told by a callback with status `warning`, once; its outcome follows in a callback of its own, whose `callbackCount` begins at 1. |
 | long suspensions | Off by default. With `suspensions.longest`, a profile that Reveille suspended so long ago is resumed by a request of the user `reveille`; the listener of ResumeTrackingNotification is told seven days before, or at once where less is left. Profiles that were imported as suspended are left alone, since nobody knows since when. |
-| changes outside | What a network reports to have changed by itself is recorded by a request of the user `reveille` with the action `external_change`, in its turn, and told to the listener of ExternalProvisioningChanges. A report that something under way has overtaken changes nothing. |
+| changes outside | What a network reports to have changed by itself is recorded by a request of the user `reveille` with the action `external_change`, in its turn, and told to the listener of ExternalProvisioningChanges. Reports do not overtake one another. One whose state or status an operation has changed that ended after the report was taken up changes nothing, and is told as `Failed` with `DeviceState.Invalid`. A profile that is suspended stays so by whatever suspended it. |
 ";
 
 /// Every action of the table, in its order.

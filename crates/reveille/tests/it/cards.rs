@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::fleet::{eid, iccid};
+use reveille_domain::{Clock, Network};
 use serde_json::{Value, json};
 
 /// A LEAD in service, and a Global profile whose ICCID scripts behaviour, not downloaded yet.
@@ -83,6 +84,18 @@ async fn a_warning_is_attempted_until_acknowledged_like_any_callback_and_made_on
     let told = app.told_of(&request);
     assert_eq!(statuses(&told), ["warning", "warning", "Failed"]);
     assert_eq!((&told[0]["callbackCount"], &told[1]["callbackCount"]), (&json!(1), &json!(2)));
+}
+
+#[tokio::test]
+async fn a_warning_is_not_sent_again_when_the_outcome_is_there() {
+    let (global, fleet) = scripted("13", "DISABLE");
+    let app = App::configured([("CALLBACKS_WARNINGS", "true")], &fleet).await;
+    app.listener.answers([503]);
+    let request = app.act("enable", &global, json!({})).await;
+    app.settle_for("1h").await;
+    assert_eq!(statuses(&app.told_of(&request)), ["warning", "SUCCESS"]);
+    let warning = app.get(&format!("/api/reveille/v1/callbacks/{request}.1w")).await;
+    assert_eq!((&warning["state"], &warning["archived"]), (&json!("archived"), &json!("overtaken")));
 }
 
 #[tokio::test]
@@ -172,4 +185,24 @@ async fn a_download_needs_the_lead_in_service() {
     app.settle().await;
     assert_eq!(statuses(&app.told_of(&early)), ["Failed"]);
     assert_eq!(statuses(&app.told_of(&later)), ["SUCCESS"]);
+}
+
+#[tokio::test]
+async fn after_a_restart_a_cancelled_enabling_leaves_the_whole_card_in_doubt() {
+    let (global, fleet) = scripted("05", "DISABLE");
+    let mut app = App::configured([("STOP_WITHIN", "1s")], &fleet).await;
+    let request = app.act("enable", &global, json!({})).await;
+    app.settle().await;
+    app.stop().await;
+    let store = app.second_store();
+    store.set_hold(Network::Global, Some(app.clock.now())).await.unwrap();
+    store.close();
+    app.start_again().await;
+    app.settle().await;
+    app.post(&format!("/api/reveille/v1/requests/{request}/cancel"), json!({})).await;
+    app.settle().await;
+    assert_eq!(app.request(&request).await["faults"], json!({"REQUEST_CANCELLED": 1}));
+    for iccid in [&global, &iccid(1)] {
+        assert_eq!(app.profile(iccid).await["inDoubt"], true);
+    }
 }

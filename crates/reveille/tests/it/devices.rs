@@ -154,6 +154,22 @@ async fn a_cancelled_device_action_concludes_from_what_became_of_its_profiles() 
 }
 
 #[tokio::test]
+async fn a_device_action_that_was_cancelled_as_a_whole_fails_as_cancelled() {
+    let globals = |n: usize| {
+        let (one, two) = (iccid(2 * n), iccid(2 * n + 1));
+        format!("{one} global active euicc={n}\n{two} global active euicc={n} status=DISABLE\n")
+    };
+    let app = App::with_fleet(&(1..=50).map(globals).collect::<String>()).await;
+    app.hold("global").await;
+    let eids: Vec<String> = (1..=50).map(eid).collect();
+    let request = app.act("device_suspend", &eids.join(" "), json!({})).await;
+    app.settle().await;
+    app.post(&format!("/api/reveille/v1/requests/{request}/cancel"), json!({})).await;
+    app.settle_for("1s").await;
+    assert_eq!(app.request(&request).await["faults"], json!({"REQUEST_CANCELLED": 150}));
+}
+
+#[tokio::test]
 async fn ten_devices_in_one_request_each_have_their_set() {
     let fleet: String = (1..=10)
         .map(|n| {

@@ -2,6 +2,7 @@
 
 use crate::app::{ACCOUNT, App};
 use crate::fleet::{eid, iccid};
+use crate::listener::Listener;
 use crate::real_time::Patience;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -126,4 +127,135 @@ async fn what_a_network_changes_by_itself_is_recorded_and_told() {
             (&json!("external_change"), &json!("reveille"))
         );
     }
+}
+
+/// A Global profile whose network changes it by itself a minute after each of its resumes, beside a LEAD.
+async fn changing_outside(behaviours: &[&str]) -> App {
+    let (lead, global) = (iccid(1), iccid(2));
+    let entry = |what: &&str| format!(r#"{{ iccid_prefix = "{global}", behaviour = "{what}", times = 1 }}"#);
+    let mut entries: Vec<String> = Vec::new();
+    for (nth, behaviour) in behaviours.iter().enumerate() {
+        if nth > 0 {
+            entries.push(entry(&"always-done")); // the suspension between two resumes
+        }
+        entries.push(entry(behaviour));
+    }
+    let script = format!("[{}]", entries.join(", "));
+    let fleet =
+        format!("{lead} verizon-us active euicc=1\n{global} global suspended euicc=1 status=DISABLE\n");
+    let app = App::configured([("CARRIERS_GLOBAL_SCRIPT", script.as_str())], &fleet).await;
+    for nth in 0..behaviours.len() {
+        if nth > 0 {
+            app.act("profile_suspend", &global, json!({})).await;
+        }
+        app.resume(&global).await;
+        app.settle_for("10s").await;
+    }
+    app
+}
+
+/// Has the eUICC wait for the LEAD's carrier, until the reports of the next two minutes wait behind it.
+async fn behind_the_lead(app: &App) {
+    app.hold("verizon-us").await;
+    app.act("serviceplan", &iccid(1), json!({"servicePlan": "Verizon IoT 5MB"})).await;
+    app.settle_for("2m").await;
+    app.release("verizon-us").await;
+    app.settle().await;
+}
+
+#[tokio::test]
+async fn two_reports_that_wait_behind_a_slow_operation_both_count() {
+    let app = changing_outside(&["suspended-outside", "deactivated-outside"]).await;
+    behind_the_lead(&app).await;
+    assert_eq!(app.profile(&iccid(2)).await["state"], "DEACTIVE");
+}
+
+#[tokio::test]
+async fn a_report_of_what_is_recorded_counts_where_another_waits_before_it() {
+    let app = changing_outside(&["suspended-outside", "deactivated-outside", "suspended-outside"]).await;
+    app.act("profile_suspend", &iccid(2), json!({})).await;
+    app.settle().await;
+    behind_the_lead(&app).await;
+    assert_eq!(app.profile(&iccid(2)).await["state"], "SUSPEND");
+}
+
+#[tokio::test]
+async fn a_change_of_plan_does_not_overtake_a_report_of_the_state() {
+    let app = changing_outside(&["suspended-outside"]).await;
+    app.hold("global").await;
+    app.act("serviceplan", &iccid(2), json!({"servicePlan": "Global IoT 50MB"})).await;
+    app.settle_for("2m").await;
+    app.release("global").await;
+    app.settle().await;
+    let recorded = app.profile(&iccid(2)).await;
+    assert_eq!(
+        (&recorded["state"], &recorded["servicePlan"]),
+        (&json!("SUSPEND"), &json!("Global IoT 50MB"))
+    );
+}
+
+#[tokio::test]
+async fn a_report_that_an_operation_has_overtaken_changes_nothing_and_is_not_told_as_a_change() {
+    let app = changing_outside(&["suspended-outside"]).await;
+    let outside = app.another_listener().await;
+    app.register_for("ExternalProvisioningChanges", ACCOUNT, &outside).await;
+    app.hold("global").await;
+    app.act("deactivate", &iccid(2), json!({})).await;
+    app.settle_for("2m").await;
+    app.release("global").await;
+    app.settle().await;
+    assert_eq!(app.profile(&iccid(2)).await["state"], "DEACTIVE");
+    let [told] = &outside.bodies()[..] else { panic!("one message") };
+    assert_eq!(told["status"], "Failed");
+}
+
+#[tokio::test]
+async fn what_is_suspended_with_its_device_stays_so_when_its_network_reports_a_suspension() {
+    let app = changing_outside(&["suspended-outside"]).await;
+    let outside = app.another_listener().await;
+    app.register_for("ExternalProvisioningChanges", ACCOUNT, &outside).await;
+    app.act("device_suspend", &eid(1), json!({})).await;
+    app.settle_for("2m").await;
+    assert_eq!(app.profile(&iccid(2)).await["suspendedBy"], "device");
+    assert!(outside.bodies().is_empty(), "nothing has changed");
+}
+
+/// Suspends for that long, then has a resume and another suspension wait for a held carrier, with what the
+/// server asks of itself in the two days after behind them.
+async fn suspended_anew_after(days: &str) -> (App, Listener) {
+    let app = App::configured([LONGEST], &one()).await;
+    let tracking = app.another_listener().await;
+    app.register_for("ResumeTrackingNotification", ACCOUNT, &tracking).await;
+    app.act("profile_suspend", &iccid(1), json!({})).await;
+    app.settle_for(days).await;
+    app.hold("global").await;
+    app.resume(&iccid(1)).await;
+    app.act("profile_suspend", &iccid(1), json!({})).await;
+    app.settle_for("2days").await;
+    app.release("global").await;
+    app.settle().await;
+    (app, tracking)
+}
+
+#[tokio::test]
+async fn the_end_of_one_suspension_does_not_lift_the_next() {
+    let (app, _tracking) = suspended_anew_after("89days").await;
+    assert_eq!(state(&app).await, "SUSPEND");
+    app.settle_for("89days").await;
+    assert_eq!(state(&app).await, "SUSPEND");
+    app.settle_for("2days").await;
+    assert_eq!(state(&app).await, "ACTIVE");
+}
+
+#[tokio::test]
+async fn the_notice_of_one_suspension_is_none_of_the_next() {
+    let (app, tracking) = suspended_anew_after("82days").await;
+    let notices = || -> Vec<Value> {
+        let bodies = tracking.bodies().into_iter();
+        bodies.map(|body| body["deviceResponse"]["resumeTrackingResponse"]["resumesAt"].clone()).collect()
+    };
+    assert!(notices().iter().all(Value::is_null), "{:?}", notices());
+    app.settle_for("85days").await;
+    assert_eq!(notices().last(), Some(&json!("2026-06-24T00:00:00.000Z")));
+    assert_eq!(state(&app).await, "SUSPEND");
 }

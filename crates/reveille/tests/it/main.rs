@@ -12,6 +12,7 @@ mod caller;
 mod cards;
 mod commands;
 mod devices;
+mod doubting;
 mod ending;
 mod entering;
 mod fleet;

@@ -5,8 +5,8 @@ use crate::app::{ACCOUNT, App, action_body, action_path};
 use crate::fleet;
 use crate::spec::{Cell, SUSPENDED, WITH_DEVICE, expected};
 use reveille_domain::{
-    AccountName, Action, Condition, EndState, Fault, Network, Profile, ProfileState, ProfileStatus, Role,
-    Targets,
+    AccountName, Action, Condition, Doubt, EndState, Fault, Network, Profile, ProfileState, ProfileStatus,
+    Role, Targets,
 };
 use reveille_store::{ProfileFilter, SubrequestFilter};
 use serde_json::json;
@@ -180,7 +180,7 @@ fn random_profile(dice: &mut Dice, euicc: usize, number: usize, role: Role) -> P
         fallback: false,
         service_plan: (dice.roll(2) == 0)
             .then(|| PLANS.iter().find(|(on, _)| *on == network).unwrap().1.into()),
-        in_doubt: false,
+        in_doubt: Doubt::NONE,
     }
 }
 
