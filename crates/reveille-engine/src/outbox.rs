@@ -51,6 +51,9 @@ struct Queues {
     in_memory: usize,
     /// Room that is given to readings under way.
     reserved: usize,
+    /// Marked since a recording began, while one is under way: what it has written was read from the store and
+    /// attempted before it could be offered.
+    marked_while_recording: Option<HashSet<CallbackKey>>,
 }
 
 #[derive(Default)]
@@ -114,11 +117,24 @@ impl Outbox {
         }
     }
 
+    /// Outcomes or warnings are about to be written, whose callbacks are offered next; by one task alone.
+    pub(crate) fn begin_recording(&self) {
+        self.lock().marked_while_recording = Some(HashSet::new());
+    }
+
+    /// What was written has been offered.
+    pub(crate) fn end_recording(&self) {
+        self.lock().marked_while_recording = None;
+    }
+
     /// Takes a callback that is due now and this process's `since` then, or leaves it to the store where
     /// there is no room.
     pub(crate) fn offer(&self, callback: Callback, since: Timestamp) {
         let until = self.keep_for.map(|lasts| since.plus(lasts));
         let mut queues = self.lock();
+        if queues.marked_while_recording.as_ref().is_some_and(|marked| marked.contains(&callback.key())) {
+            return;
+        }
         let window = queues.window();
         let outlet = callback.outlet();
         let at = callback.request.accepted_at;
@@ -156,7 +172,7 @@ impl Outbox {
     /// The accounts whose due callbacks are to be read now, each with how many at most.
     pub(crate) fn refills(&self, now: Timestamp) -> Vec<(Outlet, usize)> {
         let mut queues = self.lock();
-        let Queues { of, in_memory, reserved } = &mut *queues;
+        let Queues { of, in_memory, reserved, .. } = &mut *queues;
         let mut refills = Vec::new();
         for (outlet, queue) in of {
             let window = window(*in_memory + *reserved).min(self.may_hold(queue));
@@ -304,6 +320,9 @@ impl Outbox {
         let mut queues = self.lock();
         for (outlet, key, next_at) in marks {
             self.marking.fetch_sub(1, Ordering::AcqRel);
+            if let Some(marked) = &mut queues.marked_while_recording {
+                marked.insert(key);
+            }
             let Some(queue) = queues.of.get_mut(outlet) else { continue };
             let held = queue.held.remove(&key);
             if queue.read_while_held.remove(&key) {
@@ -402,5 +421,58 @@ impl Queue {
     fn is_idle(&self) -> bool {
         let nothing = self.held.is_empty() && self.due_in_store.is_none() && !self.reading;
         nothing && self.connections == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reveille_domain::{Action, Left, ProfileState, RequestId, Subject, Terms, Told};
+    use reveille_store::RequestHead;
+
+    const NOW: Timestamp = Timestamp(0);
+
+    fn callback(number: u32) -> Callback {
+        let request = RequestHead {
+            sequence: 1,
+            id: RequestId::from_random(1),
+            account: "0000123456-00001".parse().unwrap(),
+            action: Action::ProfileResume,
+            service_plan: None,
+            terms: Terms::default(),
+            accepted_at: NOW,
+            cancelled: false,
+        };
+        let subject = Subject::Profile(format!("8914800{number:013}").parse().unwrap());
+        let result = Ok(Left::Device(ProfileState::Active));
+        let told = Told { subject, eid: None, imei: None, msisdn: None, result };
+        Callback { request: Arc::new(request), number, told, series: 1, attempts: 0 }
+    }
+
+    /// Attempts whatever waits, and has it marked as delivered; the numbers.
+    fn deliver(outbox: &Outbox, outlet: &Outlet) -> Vec<u32> {
+        let mut numbers = Vec::new();
+        while let Taken::Callback(callback) = outbox.take(outlet, Standing::OnTrial, NOW) {
+            outbox.attempted(outlet, true);
+            outbox.marked([(outlet, callback.key(), None)].into_iter());
+            numbers.push(callback.number);
+        }
+        numbers
+    }
+
+    #[test]
+    fn what_was_read_and_marked_before_it_was_offered_is_not_sent_again() {
+        let outbox = Outbox::new(1, 2, None);
+        let outlet = callback(1).outlet();
+        outbox.expect(&outlet, NOW);
+        outbox.begin_recording();
+        for (outlet, limit) in outbox.refills(NOW) {
+            outbox.refilled(&outlet, limit, vec![callback(1)], NOW, None); // recorded, and read at once
+        }
+        assert_eq!(deliver(&outbox, &outlet), [1]);
+        outbox.offer(callback(1), NOW);
+        outbox.offer(callback(2), NOW);
+        outbox.end_recording();
+        assert_eq!(deliver(&outbox, &outlet), [2]);
     }
 }

@@ -73,6 +73,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut to_record: mpsc::UnboundedRecei
     let mut gathered = Vec::with_capacity(BATCH_MAX);
     while to_record.recv_many(&mut gathered, BATCH_MAX).await > 0 {
         let batch = Batch::of(gathered.drain(..));
+        shared.outbox.begin_recording();
         if !batch.calls.is_empty() {
             note(&shared, batch.calls).await;
         }
@@ -84,6 +85,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut to_record: mpsc::UnboundedRecei
             release(&shared, &batch.items);
             tell(&shared, batch.recordings, &recorded, since);
         }
+        shared.outbox.end_recording();
         drop(batch.busy);
         for waiting in batch.flushed {
             let _ = waiting.send(()); // who waited may have gone

@@ -5,6 +5,7 @@
 
 use super::PostgresConfig;
 use super::tls;
+use crate::writer::Chain;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
@@ -28,7 +29,7 @@ const SESSION: &str = "SET synchronous_commit = on; SET statement_timeout = '25s
 pub(super) enum SqlError {
     /// The database refused, or the connection broke.
     #[error("{}", told(.0))]
-    Refused(#[from] tokio_postgres::Error),
+    Refused(tokio_postgres::Error), // no source: its words are all told
     /// The database did not answer in time.
     #[error("the database did not answer within {0:?}")]
     Silent(Duration),
@@ -45,11 +46,17 @@ pub(super) enum SqlError {
     Setup(String),
 }
 
-/// The server's own words, where it has said any.
+impl From<tokio_postgres::Error> for SqlError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// The server's own words, where it has said any, without details, which may name identifiers.
 fn told(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(error) => format!("{} ({})", error.message(), error.code().code()),
-        None => error.to_string(),
+        None => Chain(error).to_string(),
     }
 }
 

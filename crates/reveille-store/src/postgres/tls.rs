@@ -1,6 +1,6 @@
 //! Opening a socket to the database, in TLS where its URL asks for that (`sslmode=require`).
 //!
-//! The server's certificate is checked against the system's roots, or those in the file that SSL_CERT_FILE
+//! The server's certificate is checked against the system's roots and those in the file that SSL_CERT_FILE
 //! names; there is no way to have TLS without that check.
 
 use super::connection::{Sql, SqlError};

@@ -19,6 +19,8 @@ use crate::{Result, StoreError};
 use readers::Readers;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long a statement waits for another process that is writing.
@@ -55,6 +57,8 @@ pub struct Sqlite {
     writer: Writer<File>,
     readers: Readers,
     config: SqliteConfig,
+    /// Whether a commit was not confirmed, and the log was not settled since.
+    unsettled: Arc<AtomicBool>,
 }
 
 /// The file, as its writer opens it.
@@ -71,7 +75,7 @@ impl Sqlite {
         schema::migrate(&mut connection).map_err(unavailable("bring the schema up to date"))?;
         let readers = Readers::open(config)?;
         let writer = Writer::start(File(config.clone()), connection);
-        Ok(Self { writer, readers, config: config.clone() })
+        Ok(Self { writer, readers, config: config.clone(), unsettled: Arc::default() })
     }
 
     /// Refuses while the disk is nearly full: what is under way needs the room that is left.
@@ -82,6 +86,24 @@ impl Sqlite {
             }
             _ => Ok(()),
         }
+    }
+
+    /// After a commit that was not confirmed, makes certain that what readers do not see is not there. Where its
+    /// sync failed, its frames lie behind the log's end, unseen, but the recovery after a crash would take them
+    /// for the log's. A frame that is written over the first of them ends that.
+    async fn settle_log(&self) -> Result<()> {
+        if !self.unsettled.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let unsettled = Arc::clone(&self.unsettled);
+        let write_over = |db: &mut Connection| {
+            let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            db.pragma_update(None, "user_version", version) // writes a page, although nothing changes
+        };
+        let settled = move |&(): &()| unsettled.store(false, Ordering::SeqCst);
+        let what = "settle the log";
+        let written = self.writer.write_then(what, 1, Urgency::Now, write_over, settled).await;
+        written.map_err(|error| StoreError::Unavailable { what, source: Box::new(error) })
     }
 
     async fn write<T: Send + 'static>(

@@ -10,8 +10,8 @@ use crate::writer::Urgency;
 use crate::{
     AcceptLimits, Acceptance, Accepted, Backlog, ChangeCounts, Claim, DeviceKey, ITSELF, IdempotencyKey,
     Lane, Lease, NewRequest, NewSubrequest, ProfileKey, ProfileTarget, Recorded, Recording, RequestFilter,
-    RequestView, Requests, Result, SubrequestFilter, SubrequestState, SubrequestView, Target, UnsettledCall,
-    Waiting, Warning, lane_of,
+    RequestView, Requests, Result, StoreError, SubrequestFilter, SubrequestState, SubrequestView, Target,
+    UnsettledCall, Waiting, Warning, lane_of,
 };
 use async_trait::async_trait;
 use reveille_domain::{
@@ -19,6 +19,7 @@ use reveille_domain::{
 };
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 #[async_trait]
@@ -30,6 +31,7 @@ impl Requests for Sqlite {
         accepted: Accepted,
     ) -> Result<Acceptance> {
         self.check_room()?;
+        self.settle_log().await?; // else, while the disk errs, ever more requests would be of unknown fate
         let rows = request.subrequests.len();
         let write = move |db: &mut Connection| accept(db, &request, limits);
         let settled = |acceptance: &Acceptance| {
@@ -37,7 +39,11 @@ impl Requests for Sqlite {
                 accepted(*sequence);
             }
         };
-        self.writer.write_then("accept a request", rows, Urgency::Now, write, settled).await
+        let answer = self.writer.write_then("accept a request", rows, Urgency::Now, write, settled).await;
+        if matches!(answer, Err(StoreError::Unconfirmed)) {
+            self.unsettled.store(true, Ordering::SeqCst);
+        }
+        answer
     }
 
     async fn lanes(&self) -> Result<Vec<(AccountName, Lane)>> {
@@ -136,7 +142,11 @@ impl Requests for Sqlite {
     }
 
     async fn request(&self, request: RequestId) -> Result<Option<RequestView>> {
-        self.readers.read("read a request", move |db| one_request(db, request)).await
+        let found = self.readers.read("read a request", move |db| one_request(db, request)).await?;
+        if found.is_none() {
+            self.settle_log().await?; // what is not seen now may be found by a recovery
+        }
+        Ok(found)
     }
 
     async fn requests(&self, filter: RequestFilter) -> Result<Vec<RequestView>> {

@@ -138,6 +138,21 @@ async fn a_failed_commit_leaves_nothing_and_the_store_works_on() {
 }
 
 #[tokio::test]
+async fn an_unconfirmed_request_is_not_said_to_be_absent_before_the_log_is_settled() {
+    let folder = Folder::new();
+    let store = store_with_account(&folder).await;
+    let trap = Trap::set(&folder, "AFTER INSERT ON request", COMMIT_FAILS);
+    store.accept(request(1), LIMITS).await.unwrap_err();
+    drop(trap);
+    let other = folder.connection();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap(); // so that the store cannot write
+    assert!(store.request(request(1).id).await.is_err(), "a recovery may find it yet");
+    other.execute_batch("COMMIT").unwrap();
+    assert!(store.request(request(1).id).await.unwrap().is_none());
+    accepted(&store, 1).await;
+}
+
+#[tokio::test]
 async fn outcomes_whose_commit_failed_can_be_recorded_again() {
     for (when, springs) in [
         ("AFTER INSERT ON callback WHEN new.number = 3", COMMIT_FAILS),
