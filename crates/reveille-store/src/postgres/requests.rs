@@ -139,7 +139,16 @@ impl Requests for Postgres {
     }
 
     async fn request(&self, request: RequestId) -> Result<Option<RequestView>> {
-        self.readers.read("read a request", move |db| one_request(db, request)).await
+        let found = self.readers.read("read a request", move |db| one_request(db, request)).await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        // A transaction whose answer was lost may still be about to commit it.
+        let settled = move |db: &mut Db| {
+            db.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", &[&request.to_string()])?;
+            one_request(db, request)
+        };
+        self.readers.write("settle a request's fate", settled).await
     }
 
     async fn requests(&self, filter: RequestFilter) -> Result<Vec<RequestView>> {
@@ -186,10 +195,11 @@ fn accept(db: &mut Db, request: &NewRequest, limits: AcceptLimits) -> Sql<Accept
     }
     let account = request.account.as_str();
     let row = db.query_one(
-        "SELECT EXISTS (SELECT 1 FROM account WHERE name = $1) AS is_there,
+        "SELECT pg_advisory_xact_lock(hashtextextended($2, 0)), -- whoever asks for the request waits for this
+                EXISTS (SELECT 1 FROM account WHERE name = $1) AS is_there,
                 (SELECT coalesce(sum(waiting), 0)::BIGINT FROM account_backlog WHERE account = $1) AS of_account,
                 (SELECT coalesce(sum(waiting), 0)::BIGINT FROM backlog) AS in_all",
-        &[&account],
+        &[&account, &request.id.to_string()],
     )?;
     if !get::<bool>(&row, "is_there")? {
         return Ok(Acceptance::NoAccount);
