@@ -96,6 +96,17 @@ impl Postgres {
         })
     }
 
+    /// Brings the schema up to date, and no node begins. Blocks.
+    ///
+    /// # Errors
+    /// Where the database cannot be reached, runs without fsync, or was written by a newer release.
+    pub fn migrate(config: &PostgresConfig) -> Result<()> {
+        on_a_thread(|| {
+            let mut db = Db::open(config).map_err(unavailable("connect to the database"))?;
+            schema::migrate(&mut db).map_err(unavailable("bring the schema up to date"))
+        })
+    }
+
     /// Writes in the company of others; ends when that is synced.
     async fn write<T: Send + 'static>(
         &self,

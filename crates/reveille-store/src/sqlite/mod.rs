@@ -74,6 +74,19 @@ impl Sqlite {
         Ok(Self { writer, readers, config: config.clone() })
     }
 
+    /// The version of the file's schema, and the newest that this release knows; nothing where there is no
+    /// file. Changes nothing.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn versions(path: &Path) -> Result<Option<(usize, usize)>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let connection = connect_to_read(path).map_err(unavailable("open the database"))?;
+        schema::versions(&connection).map(Some).map_err(unavailable("read the schema's version"))
+    }
+
     /// Refuses while the disk is nearly full: what is under way needs the room that is left.
     fn check_room(&self) -> Result<()> {
         match free_bytes(&self.config.path) {
@@ -159,6 +172,14 @@ fn connect(config: &SqliteConfig, flags: OpenFlags) -> rusqlite::Result<Connecti
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    Ok(connection)
+}
+
+/// Connects to a file that is there, and writes nothing.
+fn connect_to_read(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
 }
 

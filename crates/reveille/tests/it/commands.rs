@@ -3,6 +3,7 @@
 use crate::app::{ACCOUNT, App};
 use crate::fleet;
 use crate::folder::Folder;
+use reveille_store::sqlite::Sqlite;
 use serde_json::Value;
 use std::process::{Command, Stdio};
 
@@ -90,6 +91,30 @@ fn check_names_the_line_of_a_mistake() {
     assert!(said.err.contains("write \"250ms\", \"4s\", \"5m\""), "{}", said.err);
     let said = reveille(&folder, "check --config nowhere.toml");
     assert!(said.err.contains("cannot read nowhere.toml"), "{}", said.err);
+}
+
+#[test]
+fn migrate_says_from_which_schema_to_which_and_with_check_changes_nothing() {
+    let folder = Folder::new();
+    let absent = reveille(&folder, "migrate --check");
+    let expected = "reveille.db does not exist yet; serve, apply and migrate make it\n";
+    assert_eq!((absent.code, absent.out.as_str(), absent.err.as_str()), (1, expected, ""));
+    assert!(!folder.database().exists());
+    folder.write("reveille.db", ""); // which is an empty database
+    let due = reveille(&folder, "migrate --check");
+    let (version, known) = Sqlite::versions(&folder.database()).unwrap().expect("a database");
+    assert_eq!(version, 0, "it is left as it was");
+    let expected = format!("reveille.db: schema 0, this release has {known}: a migration is due\n");
+    assert_eq!((due.code, due.out, due.err.as_str()), (1, expected, ""));
+    let migrated = printed(&folder, "migrate");
+    assert_eq!(migrated, format!("reveille.db: schema brought from 0 to {known}\n"));
+    assert_eq!(Sqlite::versions(&folder.database()).unwrap(), Some((known, known)));
+    for line in ["migrate --check", "migrate"] {
+        assert_eq!(printed(&folder, line), format!("reveille.db: schema {known} is what this release has\n"));
+    }
+    let folder = Folder::new();
+    assert_eq!(printed(&folder, "migrate"), format!("reveille.db did not exist; made with schema {known}\n"));
+    assert!(folder.path().join("reveille.key").exists(), "a new database has its key");
 }
 
 #[test]
