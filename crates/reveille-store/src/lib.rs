@@ -7,6 +7,7 @@
 mod callbacks;
 mod codes;
 pub mod conformance;
+pub mod copy;
 mod directory;
 mod inventory;
 pub mod postgres;

@@ -6,6 +6,7 @@
 mod callbacks;
 mod codes;
 mod connection;
+pub(crate) mod copy;
 mod directory;
 mod history;
 mod inventory;
@@ -169,7 +170,7 @@ impl Database for Server {
 }
 
 /// A connection has a runtime of its own, which must not be driven by a thread that drives another.
-fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+pub(crate) fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| match scope.spawn(work).join() {
         Ok(done) => done,
         Err(panic) => std::panic::resume_unwind(panic),

@@ -5,6 +5,7 @@
 
 mod callbacks;
 mod codes;
+pub(crate) mod copy;
 mod directory;
 mod history;
 mod inventory;

@@ -5,6 +5,7 @@
 #[path = "../cluster/mod.rs"]
 mod cluster;
 mod conforms;
+mod copying;
 mod folder;
 mod plans;
 mod postgres;

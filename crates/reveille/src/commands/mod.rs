@@ -13,6 +13,7 @@ mod migrate;
 mod profiles;
 mod requests;
 mod serve;
+mod store;
 mod users;
 
 use crate::config::Config;
@@ -59,6 +60,8 @@ enum Command {
     Check(Configured),
     /// Bring the store's schema up to date, or say whether that is due.
     Migrate(migrate::Arguments),
+    /// Copy a store, to go from one server to many nodes.
+    Store(store::Arguments),
     /// Measure this machine: the main job beside the same callbacks posted without a server.
     Bench(bench::Arguments),
 }
@@ -96,6 +99,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Users(users) => users::run(users),
         Command::Check(configured) => check::run(&configured),
         Command::Migrate(migrate) => migrate::run(&migrate),
+        Command::Store(store) => store::run(store),
         Command::Bench(bench) => bench::run(&bench),
     }
 }
