@@ -6,6 +6,7 @@
 mod cluster;
 mod conforms;
 mod copying;
+mod dialects;
 mod folder;
 mod plans;
 mod postgres;
