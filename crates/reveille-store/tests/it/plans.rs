@@ -102,11 +102,12 @@ fn plan(connection: &rusqlite::Connection, statement: &str) -> Vec<String> {
 }
 
 /// Tables that are small, or that a list shows whole: they may be walked through.
-const SMALL: [&str; 7] = [
+const SMALL: [&str; 8] = [
     "SCAN account",
     "SCAN user",
     "SCAN carrier_hold",
-    "SCAN backlog", // the one row
+    "SCAN backlog",    // the one row
+    "SCAN server_key", // likewise
     "SCAN sqlite_sequence",
     "SCAN request USING INDEX request_cancelled", // those alone that were cancelled and go on
     "SCAN CONSTANT ROW",
