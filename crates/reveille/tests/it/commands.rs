@@ -91,6 +91,9 @@ fn check_names_the_line_of_a_mistake() {
     folder.write("other.toml", "[callbacks]\ntimeout = \"soon\"\n");
     let said = reveille(&folder, "check --config other.toml");
     assert!(said.err.contains("write \"250ms\", \"4s\", \"5m\""), "{}", said.err);
+    folder.write("short.toml", "keep_history = \"29days\"\n");
+    let said = reveille(&folder, "check --config short.toml");
+    assert!(said.err.contains("must be at least 30d"), "{}", said.err);
     let said = reveille(&folder, "check --config nowhere.toml");
     assert!(said.err.contains("cannot read nowhere.toml"), "{}", said.err);
 }
