@@ -77,6 +77,8 @@ pub struct EngineConfig {
     pub suspension_max: Option<Duration>,
     /// How long told requests and archived callbacks are kept.
     pub keep_archived: Duration,
+    /// How long the history of profiles is kept; for ever where nothing is said.
+    pub keep_history: Option<Duration>,
     /// How long a graceful stop waits for calls and attempts under way.
     pub stop_within: Duration,
 }

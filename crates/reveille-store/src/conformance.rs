@@ -10,6 +10,7 @@ mod accepting;
 mod answering;
 mod changing;
 mod claiming;
+mod copying;
 mod delivering;
 mod directory;
 mod forgetting;
@@ -28,6 +29,7 @@ pub use accepting::*;
 pub use answering::*;
 pub use changing::*;
 pub use claiming::*;
+pub use copying::*;
 pub use delivering::*;
 pub use directory::*;
 pub use forgetting::*;
@@ -129,6 +131,7 @@ macro_rules! each_part_of_store_conformance {
             order_numbers_are_never_given_again
             old_keys_are_forgotten
             old_sessions_are_forgotten
+            old_history_goes_in_small_steps
             a_store_takes_one_key
             a_declaration_is_applied
             a_declaration_applied_again_changes_nothing

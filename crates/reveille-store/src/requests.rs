@@ -121,6 +121,15 @@ pub trait Requests: Send + Sync + 'static {
     /// How many rows went; none means there is nothing left to remove.
     async fn forget(&self, requests_before: Timestamp, keys_before: Timestamp, limit: usize)
     -> Result<usize>;
+
+    /// Removes what was recorded before `before` from the history of profiles behind `after`, in one small
+    /// batch: looks at `limit` profiles at most, and removes `limit` rows at most.
+    async fn forget_history(
+        &self,
+        before: Timestamp,
+        after: Option<ProfileKey>,
+        limit: usize,
+    ) -> Result<HistoryForgotten>;
 }
 
 /// A queue of waiting work within an account: one for each network's carrier, and one for what needs none.
@@ -488,6 +497,49 @@ pub struct ChangeCounts {
     pub actions: u32,
     /// Changes of its service plan.
     pub plans: u32,
+}
+
+/// What a batch of old history came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HistoryForgotten {
+    /// How many rows went.
+    pub rows: usize,
+    /// Behind which profile the next batch begins; nothing where there are no more.
+    pub next: Option<ProfileKey>,
+}
+
+/// Profiles that have old history, out of some in the order of their keys.
+pub(crate) struct OldHistory {
+    pub(crate) profiles: Vec<ProfileKey>,
+    /// Behind which the next begin; nothing where there are no more.
+    pub(crate) next: Option<ProfileKey>,
+}
+
+impl OldHistory {
+    /// Out of up to `limit` profiles, each with the instant of its oldest change.
+    pub(crate) fn of(found: Vec<(ProfileKey, Option<i64>)>, before: Timestamp, limit: usize) -> Self {
+        let next = found.last().filter(|_| found.len() == limit).map(|(key, _)| *key);
+        let is_old = |oldest_at: Option<i64>| oldest_at.is_some_and(|at| at < before.0);
+        let profiles = found.into_iter().filter(|(_, oldest_at)| is_old(*oldest_at)).map(|(key, _)| key);
+        Self { profiles: profiles.collect(), next }
+    }
+
+    /// Lets `delete` remove up to so many rows of each, until `limit` rows have gone; the next batch then
+    /// begins with the profile that it came to.
+    pub(crate) fn forget<E>(
+        &self,
+        limit: usize,
+        mut delete: impl FnMut(ProfileKey, usize) -> std::result::Result<usize, E>,
+    ) -> std::result::Result<HistoryForgotten, E> {
+        let mut rows = 0;
+        for profile in &self.profiles {
+            rows += delete(*profile, limit - rows)?;
+            if rows >= limit {
+                return Ok(HistoryForgotten { rows, next: Some(ProfileKey(profile.0 - 1)) });
+            }
+        }
+        Ok(HistoryForgotten { rows, next: self.next })
+    }
 }
 
 /// What became of a recording.

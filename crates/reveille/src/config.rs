@@ -43,6 +43,9 @@ const READERS: usize = 4;
 /// How much longer than a call a lease must last: for claiming before it, and recording after it.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
 
+/// How long history must be kept where it is not kept for ever: limits on changes look back that far.
+const KEEP_HISTORY_MIN: Duration = Duration::from_secs(30 * 24 * 3_600);
+
 /// Where everything is kept.
 pub enum Database {
     /// In a file of this machine.
@@ -75,6 +78,7 @@ pub struct Config {
     body_timeout: Text,
     body_bytes_max: usize,
     stop_within: Text,
+    keep_history: Text,
     limits: Limits,
     suspensions: Suspensions,
     sessions: Sessions,
@@ -226,6 +230,11 @@ impl Config {
         ensure!(matches!(self.log_format.as_str(), "text" | "json"), "log_format is \"text\" or \"json\"");
         ensure!(self.callbacks.timeout.0 > Duration::ZERO, "callbacks.timeout must be longer than nothing");
         ensure!(self.body_bytes_max >= 65_536, "body_bytes_max must be at least 65536");
+        let keeps = self.keep_history.0;
+        ensure!(
+            keeps.is_zero() || keeps >= KEEP_HISTORY_MIN,
+            "keep_history ({keeps:?}) must be at least 30d, as limits on changes look back that far, or \"0s\": for ever"
+        );
         if let Database::Postgres(postgres) = self.database()? {
             self.check_lease(postgres.lease)?;
         }
@@ -347,6 +356,7 @@ impl Config {
             },
             suspension_max: Some(self.suspensions.longest.0).filter(|longest| !longest.is_zero()),
             keep_archived: self.callbacks.keep_archived.0,
+            keep_history: Some(self.keep_history.0).filter(|lasts| !lasts.is_zero()),
             stop_within: self.stop_within.0,
         })
     }

@@ -117,14 +117,18 @@ fn make_key(path: &Path, random: &dyn Random) -> Result<()> {
 
 /// Keeps a second server off the same SQLite file until the value is dropped, or the process has ended.
 fn lock_store(config: &Config) -> Result<Option<File>> {
-    let Some(file) = config.sqlite_file() else { return Ok(None) };
-    let mut path = file.as_os_str().to_owned();
+    config.sqlite_file().map(lock_file).transpose()
+}
+
+/// Likewise, of that file.
+pub fn lock_file(database: &Path) -> Result<File> {
+    let mut path = database.as_os_str().to_owned();
     path.push(".lock");
     let path = PathBuf::from(path);
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.with_context(|| format!("cannot open {}", path.display()))?;
     match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
             bail!("another server works on this store already ({})", path.display())
         }

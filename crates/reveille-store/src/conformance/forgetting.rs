@@ -4,7 +4,7 @@ use super::Bench;
 use super::house::{
     ALL, House, account, at, delivered, exhausted, failed_until, iccid, key, outcome, requests_of,
 };
-use crate::{Acceptance, IdempotencyKey, NewRequest, ReplayScope, Session};
+use crate::{Acceptance, HistoryForgotten, IdempotencyKey, NewRequest, ReplayScope, Session};
 use reveille_domain::{RequestId, Timestamp};
 
 /// Before everything of the suite: nothing is that old.
@@ -149,4 +149,40 @@ pub async fn old_sessions_are_forgotten(bench: &dyn Bench) {
         }
     }
     assert_eq!(kept, [2, 4]);
+}
+
+/// How many rows of history an adapter may remove in a step of this part.
+const FEW: usize = 2;
+
+/// Old history goes in small steps, profile by profile; what is left says what it said, and nothing else goes.
+pub async fn old_history_goes_in_small_steps(bench: &dyn Bench) {
+    let house = House::with_fleet(bench, 7).await;
+    let young = house.resumed(1, [7], at(70)).await; // of a profile behind all the others
+    for seconds in [20, 30, 40, 50, 60] {
+        house.resumed(1, [1], at(seconds)).await;
+    }
+    house.resumed(1, [3, 4], at(30)).await;
+    let whole = house.history(&iccid(1, 1), ALL).await.expect("read");
+    let but_profiles = house.everything_but_history().await;
+    let (mut after, mut steps, mut rows) = (None, 0, 0);
+    loop {
+        let gone = house.forget_history(at(50), after, FEW).await.expect("forgotten");
+        assert!(gone.rows <= FEW, "{gone:?}");
+        (steps, rows) = (steps + 1, rows + gone.rows);
+        assert!(steps < 100, "forgetting comes to no end");
+        match gone.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(rows, 5, "3 of one profile, 1 of each of two");
+    assert_eq!(house.history(&iccid(1, 1), ALL).await.expect("read"), whole[3..]);
+    for (number, changes) in [(2, 0), (3, 0), (4, 0), (7, 1)] {
+        let history = house.history(&iccid(1, number), ALL).await.expect("read");
+        assert_eq!(history.len(), changes, "profile {number}");
+    }
+    assert_eq!(house.everything_but_history().await, but_profiles);
+    house.view(young.id).await;
+    let nothing = house.forget_history(at(50), None, ALL).await.expect("forgotten");
+    assert_eq!(nothing, HistoryForgotten::default());
 }

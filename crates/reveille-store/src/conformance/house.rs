@@ -46,7 +46,11 @@ impl Deref for House {
 impl House {
     /// Nothing in it.
     pub(super) async fn empty(bench: &dyn Bench) -> Self {
-        let place = bench.empty_place().await;
+        Self::at(bench.empty_place().await).await
+    }
+
+    /// What is kept in a place.
+    pub(super) async fn at(place: Box<dyn Place>) -> Self {
         let store = place.open().await;
         Self { place, store, next_id: AtomicU64::new(1) }
     }

@@ -9,11 +9,12 @@ use super::codes::{
 };
 use super::connection::{Db, Sql};
 use crate::codes::USUAL_REPLY;
+use crate::requests::OldHistory;
 use crate::{
-    CallView, DeviceKey, HistorySpan, HistoryView, PlanChange, ProfileKey, SubrequestState, TimelineEntry,
-    TimelineRequest,
+    CallView, DeviceKey, HistoryForgotten, HistorySpan, HistoryView, PlanChange, ProfileKey, SubrequestState,
+    TimelineEntry, TimelineRequest,
 };
-use reveille_domain::{Action, Condition, Iccid, Position};
+use reveille_domain::{Action, Condition, Iccid, Position, Timestamp};
 use std::collections::BTreeMap;
 use tokio_postgres::Row;
 
@@ -80,6 +81,40 @@ fn read_change(row: &Row) -> Sql<HistoryView> {
         },
         plan: moved_to.map(|to| PlanChange { from: moved_from, to }),
         in_doubt: get(row, "in_doubt")?,
+    })
+}
+
+/// The profiles behind `after` whose oldest change was before `before`, and where those behind them begin.
+pub(super) fn old(
+    db: &mut Db,
+    before: Timestamp,
+    after: Option<ProfileKey>,
+    at_most: usize,
+) -> Sql<OldHistory> {
+    let rows = db.query(
+        "SELECT p.number, (SELECT h.at FROM history AS h WHERE h.profile = p.number
+                           ORDER BY h.lease, h.sequence, h.number LIMIT 1) AS oldest_at
+         FROM profile AS p WHERE p.number > $1 ORDER BY p.number LIMIT $2",
+        &[&after.map_or(0, |key| key.0), &limit(at_most)],
+    )?;
+    let read = |row: &Row| Ok((ProfileKey(get(row, "number")?), get(row, "oldest_at")?));
+    Ok(OldHistory::of(rows.iter().map(read).collect::<Sql<_>>()?, before, at_most))
+}
+
+/// Removes what is old of them.
+pub(super) fn forget(
+    db: &mut Db,
+    before: Timestamp,
+    old: &OldHistory,
+    at_most: usize,
+) -> Sql<HistoryForgotten> {
+    old.forget(at_most, |profile, at_most| {
+        db.execute(
+            "DELETE FROM history WHERE (profile, lease, sequence, number) IN
+                 (SELECT profile, lease, sequence, number FROM history WHERE profile = $1 AND at < $2
+                  ORDER BY lease, sequence, number LIMIT $3)",
+            &[&profile.0, &before.0, &limit(at_most)],
+        )
     })
 }
 

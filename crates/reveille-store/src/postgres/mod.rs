@@ -6,6 +6,7 @@
 mod callbacks;
 mod codes;
 mod connection;
+pub(crate) mod copy;
 mod directory;
 mod history;
 mod inventory;
@@ -103,6 +104,17 @@ impl Postgres {
         })
     }
 
+    /// Brings the schema up to date, and no node begins. Blocks.
+    ///
+    /// # Errors
+    /// Where the database cannot be reached, runs without fsync, or was written by a newer release.
+    pub fn migrate(config: &PostgresConfig) -> Result<()> {
+        on_a_thread(|| {
+            let mut db = Db::open(config).map_err(unavailable("connect to the database"))?;
+            schema::migrate(&mut db).map_err(unavailable("bring the schema up to date"))
+        })
+    }
+
     /// Writes in the company of others; ends when that is synced.
     async fn write<T: Send + 'static>(
         &self,
@@ -166,7 +178,7 @@ impl Database for Server {
 }
 
 /// A connection has a runtime of its own, which must not be driven by a thread that drives another.
-fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+pub(crate) fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| match scope.spawn(work).join() {
         Ok(done) => done,
         Err(panic) => std::panic::resume_unwind(panic),

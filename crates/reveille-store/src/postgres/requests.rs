@@ -7,13 +7,13 @@ use super::codes::{
 use super::connection::{Db, Sql};
 use super::pages::PAGE;
 use super::record::count_waiting;
-use super::{Postgres, leases, pages, record};
+use super::{Postgres, history, leases, pages, record};
 use crate::writer::Urgency;
 use crate::{
-    AcceptLimits, Acceptance, Accepted, Backlog, ChangeCounts, Claim, DeviceKey, ITSELF, IdempotencyKey,
-    Lane, NewRequest, NewSubrequest, ProfileKey, ProfileTarget, Recorded, Recording, RequestFilter,
-    RequestView, Requests, Result, SubrequestFilter, SubrequestState, SubrequestView, Target, UnsettledCall,
-    Waiting, Warning, lane_of,
+    AcceptLimits, Acceptance, Accepted, Backlog, ChangeCounts, Claim, DeviceKey, HistoryForgotten, ITSELF,
+    IdempotencyKey, Lane, NewRequest, NewSubrequest, ProfileKey, ProfileTarget, Recorded, Recording,
+    RequestFilter, RequestView, Requests, Result, SubrequestFilter, SubrequestState, SubrequestView, Target,
+    UnsettledCall, Waiting, Warning, lane_of,
 };
 use async_trait::async_trait;
 use reveille_domain::{
@@ -184,6 +184,24 @@ impl Requests for Postgres {
         }
         let forget = move |db: &mut Db| forget(db, requests_before, keys_before, limit);
         self.write("forget what is old", limit, Urgency::InCompany, forget).await
+    }
+
+    async fn forget_history(
+        &self,
+        before: Timestamp,
+        after: Option<ProfileKey>,
+        limit: usize,
+    ) -> Result<HistoryForgotten> {
+        let look = move |db: &mut Db| history::old(db, before, after, limit);
+        let old = self.readers.read("see whether any history is old", look).await?;
+        if old.profiles.is_empty() {
+            return Ok(HistoryForgotten { rows: 0, next: old.next }); // the writer is left alone
+        }
+        let forget = move |db: &mut Db| {
+            let others = HistoryForgotten::default();
+            if forgets(db)? { history::forget(db, before, &old, limit) } else { Ok(others) }
+        };
+        self.write("forget old history", limit, Urgency::InCompany, forget).await
     }
 }
 
@@ -648,10 +666,14 @@ fn is_anything_old(db: &mut Db, requests_before: Timestamp, keys_before: Timesta
 /// The advisory lock under which one node forgets.
 const FORGETTING: i64 = 0x666f_7267_6574;
 
+/// Whether this node forgets, until the transaction ends; else another is at it.
+fn forgets(db: &mut Db) -> Sql<bool> {
+    get(&db.query_one("SELECT pg_try_advisory_xact_lock($1) AS is_mine", &[&FORGETTING])?, "is_mine")
+}
+
 fn forget(db: &mut Db, requests_before: Timestamp, keys_before: Timestamp, at_most: usize) -> Sql<usize> {
-    let row = db.query_one("SELECT pg_try_advisory_xact_lock($1) AS is_mine", &[&FORGETTING])?;
-    if !get::<bool>(&row, "is_mine")? {
-        return Ok(0); // another node is at it
+    if !forgets(db)? {
+        return Ok(0);
     }
     let mut gone = forget_request(db, requests_before, at_most)?;
     let aged = [

@@ -5,11 +5,12 @@ use super::codes::{
     self, optional_at, optional_id, optional_status, read_at, read_fault, read_id, read_state, read_status,
 };
 use crate::codes::USUAL_REPLY;
+use crate::requests::OldHistory;
 use crate::{
-    CallView, DeviceKey, HistorySpan, HistoryView, PlanChange, ProfileKey, SubrequestState, TimelineEntry,
-    TimelineRequest,
+    CallView, DeviceKey, HistoryForgotten, HistorySpan, HistoryView, PlanChange, ProfileKey, SubrequestState,
+    TimelineEntry, TimelineRequest,
 };
-use reveille_domain::{Action, Condition, Iccid, Position, ProfileStatus};
+use reveille_domain::{Action, Condition, Iccid, Position, ProfileStatus, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
 
@@ -129,6 +130,38 @@ impl<'a> Walk<'a> {
             in_doubt: row.get("in_doubt")?,
         })
     }
+}
+
+/// The profiles behind `after` whose oldest change was before `before`, and where those behind them begin.
+pub(super) fn old(
+    db: &Connection,
+    before: Timestamp,
+    after: Option<ProfileKey>,
+    limit: usize,
+) -> rusqlite::Result<OldHistory> {
+    let mut select = db.prepare_cached(
+        "SELECT p.number, (SELECT h.at FROM history AS h WHERE h.profile = p.number
+                           ORDER BY h.sequence, h.number LIMIT 1) AS oldest_at
+         FROM profile AS p WHERE p.number > ? ORDER BY p.number LIMIT ?",
+    )?;
+    let read = |row: &Row<'_>| Ok((ProfileKey(row.get(0)?), row.get(1)?));
+    let profiles = select.query_map(params![after.map_or(0, |key| key.0), limit], read)?;
+    Ok(OldHistory::of(profiles.collect::<rusqlite::Result<_>>()?, before, limit))
+}
+
+/// Removes what is old of them.
+pub(super) fn forget(
+    db: &Connection,
+    before: Timestamp,
+    old: &OldHistory,
+    limit: usize,
+) -> rusqlite::Result<HistoryForgotten> {
+    let mut delete = db.prepare_cached(
+        "DELETE FROM history WHERE (profile, sequence, number) IN
+             (SELECT profile, sequence, number FROM history WHERE profile = ? AND at < ?
+              ORDER BY sequence, number LIMIT ?)",
+    )?;
+    old.forget(limit, |profile, at_most| delete.execute(params![profile.0, before.0, at_most]))
 }
 
 /// Everything that was asked of a profile.

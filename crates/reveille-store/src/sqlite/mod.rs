@@ -5,6 +5,7 @@
 
 mod callbacks;
 mod codes;
+pub(crate) mod copy;
 mod directory;
 mod history;
 mod inventory;
@@ -76,6 +77,19 @@ impl Sqlite {
         let readers = Readers::open(config)?;
         let writer = Writer::start(File(config.clone()), connection);
         Ok(Self { writer, readers, config: config.clone(), unsettled: Arc::default() })
+    }
+
+    /// The version of the file's schema, and the newest that this release knows; nothing where there is no
+    /// file. Changes nothing.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn versions(path: &Path) -> Result<Option<(usize, usize)>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let connection = connect_to_read(path).map_err(unavailable("open the database"))?;
+        schema::versions(&connection).map(Some).map_err(unavailable("read the schema's version"))
     }
 
     /// Refuses while the disk is nearly full: what is under way needs the room that is left.
@@ -181,6 +195,14 @@ fn connect(config: &SqliteConfig, flags: OpenFlags) -> rusqlite::Result<Connecti
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    Ok(connection)
+}
+
+/// Connects to a file that is there, and writes nothing.
+fn connect_to_read(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
 }
 

@@ -5,13 +5,13 @@ use super::codes::{
     self, HEAD, Heads, PROFILE, lane, optional_at, optional_id, read_fault, read_head, read_id, read_network,
     read_role, read_state, read_status, read_subject,
 };
-use super::{pages, record};
+use super::{history, pages, record};
 use crate::writer::Urgency;
 use crate::{
-    AcceptLimits, Acceptance, Accepted, Backlog, ChangeCounts, Claim, DeviceKey, ITSELF, IdempotencyKey,
-    Lane, Lease, NewRequest, NewSubrequest, ProfileKey, ProfileTarget, Recorded, Recording, RequestFilter,
-    RequestView, Requests, Result, StoreError, SubrequestFilter, SubrequestState, SubrequestView, Target,
-    UnsettledCall, Waiting, Warning, lane_of,
+    AcceptLimits, Acceptance, Accepted, Backlog, ChangeCounts, Claim, DeviceKey, HistoryForgotten, ITSELF,
+    IdempotencyKey, Lane, Lease, NewRequest, NewSubrequest, ProfileKey, ProfileTarget, Recorded, Recording,
+    RequestFilter, RequestView, Requests, Result, StoreError, SubrequestFilter, SubrequestState,
+    SubrequestView, Target, UnsettledCall, Waiting, Warning, lane_of,
 };
 use async_trait::async_trait;
 use reveille_domain::{
@@ -181,6 +181,21 @@ impl Requests for Sqlite {
         }
         let forget = move |db: &Connection| forget(db, requests_before, keys_before, limit);
         self.write("forget what is old", limit, Urgency::InCompany, forget).await
+    }
+
+    async fn forget_history(
+        &self,
+        before: Timestamp,
+        after: Option<ProfileKey>,
+        limit: usize,
+    ) -> Result<HistoryForgotten> {
+        let look = move |db: &Connection| history::old(db, before, after, limit);
+        let old = self.readers.read("see whether any history is old", look).await?;
+        if old.profiles.is_empty() {
+            return Ok(HistoryForgotten { rows: 0, next: old.next }); // the writer is left alone
+        }
+        let forget = move |db: &Connection| history::forget(db, before, &old, limit);
+        self.write("forget old history", limit, Urgency::InCompany, forget).await
     }
 }
 

@@ -9,6 +9,12 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0003_many_nodes.sql"),
 ];
 
+/// The version of the schema, and the newest that this release knows.
+pub(super) fn versions(connection: &Connection) -> rusqlite::Result<(usize, usize)> {
+    let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok((version, MIGRATIONS.len()))
+}
+
 /// Brings the schema to the newest version.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -5,6 +5,8 @@
 #[path = "../cluster/mod.rs"]
 mod cluster;
 mod conforms;
+mod copying;
+mod dialects;
 mod folder;
 mod plans;
 mod postgres;

@@ -14,7 +14,8 @@ const LEASE: Duration = Duration::from_secs(2);
 /// PostgreSQL, each time in a new database.
 pub(crate) struct PostgresBench;
 
-struct Database(String);
+/// A database of that URL.
+pub(crate) struct Database(pub(crate) String);
 
 #[async_trait]
 impl Bench for PostgresBench {
@@ -35,6 +36,6 @@ impl Place for Database {
     }
 }
 
-fn config(url: &str) -> PostgresConfig {
+pub(crate) fn config(url: &str) -> PostgresConfig {
     PostgresConfig { url: url.to_owned(), readers: 2, lease: LEASE }
 }

@@ -9,9 +9,11 @@ mod check;
 mod demo;
 mod fleet;
 pub(crate) mod listen;
+mod migrate;
 mod profiles;
 mod requests;
 mod serve;
+mod store;
 mod users;
 
 use crate::config::Config;
@@ -56,6 +58,10 @@ enum Command {
     Users(users::Arguments),
     /// Validate a configuration, and see whether its store and carriers can be used.
     Check(Configured),
+    /// Bring the store's schema up to date, or say whether that is due.
+    Migrate(migrate::Arguments),
+    /// Copy a store, to go from one server to many nodes.
+    Store(store::Arguments),
     /// Measure this machine: the main job beside the same callbacks posted without a server.
     Bench(bench::Arguments),
 }
@@ -92,6 +98,8 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Carriers(carriers) => carriers::run(carriers),
         Command::Users(users) => users::run(users),
         Command::Check(configured) => check::run(&configured),
+        Command::Migrate(migrate) => migrate::run(&migrate),
+        Command::Store(store) => store::run(store),
         Command::Bench(bench) => bench::run(&bench),
     }
 }

@@ -1,9 +1,12 @@
 //! Transcripts: what is typed, what is printed, and the exit code.
 
 use crate::app::{ACCOUNT, App};
+use crate::cluster::Cluster;
 use crate::fleet;
 use crate::folder::Folder;
+use reveille_store::sqlite::Sqlite;
 use serde_json::Value;
+use std::fs::File;
 use std::process::{Command, Stdio};
 
 const HEADER: &str = "account,eid,iccid,network,state,suspended_by\n";
@@ -88,8 +91,78 @@ fn check_names_the_line_of_a_mistake() {
     folder.write("other.toml", "[callbacks]\ntimeout = \"soon\"\n");
     let said = reveille(&folder, "check --config other.toml");
     assert!(said.err.contains("write \"250ms\", \"4s\", \"5m\""), "{}", said.err);
+    folder.write("short.toml", "keep_history = \"29days\"\n");
+    let said = reveille(&folder, "check --config short.toml");
+    assert!(said.err.contains("must be at least 30d"), "{}", said.err);
     let said = reveille(&folder, "check --config nowhere.toml");
     assert!(said.err.contains("cannot read nowhere.toml"), "{}", said.err);
+}
+
+#[test]
+fn migrate_says_from_which_schema_to_which_and_with_check_changes_nothing() {
+    let folder = Folder::new();
+    let absent = reveille(&folder, "migrate --check");
+    let expected = "reveille.db does not exist yet; serve, apply and migrate make it\n";
+    assert_eq!((absent.code, absent.out.as_str(), absent.err.as_str()), (1, expected, ""));
+    assert!(!folder.database().exists());
+    folder.write("reveille.db", ""); // which is an empty database
+    let due = reveille(&folder, "migrate --check");
+    let (version, known) = Sqlite::versions(&folder.database()).unwrap().expect("a database");
+    assert_eq!(version, 0, "it is left as it was");
+    let expected = format!("reveille.db: schema 0, this release has {known}: a migration is due\n");
+    assert_eq!((due.code, due.out, due.err.as_str()), (1, expected, ""));
+    let migrated = printed(&folder, "migrate");
+    assert_eq!(migrated, format!("reveille.db: schema brought from 0 to {known}\n"));
+    assert_eq!(Sqlite::versions(&folder.database()).unwrap(), Some((known, known)));
+    for line in ["migrate --check", "migrate"] {
+        assert_eq!(printed(&folder, line), format!("reveille.db: schema {known} is what this release has\n"));
+    }
+    let folder = Folder::new();
+    assert_eq!(printed(&folder, "migrate"), format!("reveille.db did not exist; made with schema {known}\n"));
+    assert!(folder.path().join("reveille.key").exists(), "a new database has its key");
+}
+
+#[test]
+fn a_store_is_copied_while_no_server_works_on_it_and_compared() {
+    let folder = applied();
+    let url = Cluster::shared().fresh_database();
+    let line = format!("store copy --from sqlite:reveille.db --to {url}");
+    let lock = File::create(folder.path().join("reveille.db.lock")).unwrap();
+    lock.lock().unwrap(); // as a server does
+    let refused = reveille(&folder, &line);
+    assert_eq!((refused.code, refused.out.as_str()), (2, ""));
+    let said = "stop the server before its store is copied: another server works on this store already";
+    assert!(refused.err.contains(said), "{}", refused.err);
+    drop(lock);
+    let copied = printed(&folder, &line);
+    assert!(copied.starts_with("account                           1 rows  sha-256 "), "{copied}");
+    assert!(copied.contains(" rows are copied, and the same on both sides\n"), "{copied}");
+    assert!(copied.contains("The server's key is not in the store: give every node the one of reveille.db"));
+    let key = folder.path().join("reveille.key");
+    let node = format!("database = \"{url}\"\nkey_file = \"{}\"\n", key.display());
+    folder.write("node.toml", &node);
+    let again = printed(&folder, "apply apply.toml --config node.toml");
+    assert!(
+        again.starts_with("apply.toml: 0 accounts, 0 service plans, 0 clients and 0 users new"),
+        "{again}"
+    );
+    let refused = reveille(&folder, &line);
+    assert!(refused.code == 2 && refused.err.contains("the target is not empty"), "{refused:?}");
+}
+
+#[test]
+fn a_store_is_copied_from_sqlite_to_postgresql_and_no_other_way() {
+    let folder = Folder::new();
+    for (from, to, said) in [
+        ("postgres://here/a", "sqlite:reveille.db", "and no other way"),
+        ("sqlite:a.db", "sqlite:b.db", "and no other way"),
+        ("postgres://here/a", "postgres://here/b", "pg_dump and pg_restore"),
+        ("sqlite:", "postgres://here/b", "and no other way"),
+        ("sqlite:nowhere.db", "postgres://here/b", "nowhere.db does not exist"),
+    ] {
+        let refused = reveille(&folder, &format!("store copy --from {from} --to {to}"));
+        assert!(refused.code == 2 && refused.err.contains(said), "{from} {to}: {refused:?}");
+    }
 }
 
 #[test]

@@ -106,6 +106,26 @@ async fn a_year_passes_with_an_archive_a_notice_and_a_resume() {
 }
 
 #[tokio::test]
+async fn history_is_kept_for_ever_or_for_as_long_as_is_configured() {
+    for (keep, kept) in [("0s", ["SUSPEND", "ACTIVE"].as_slice()), ("40days", &["ACTIVE"])] {
+        let app = App::configured([("KEEP_HISTORY", keep)], &one()).await;
+        app.act("profile_suspend", &iccid(1), json!({})).await;
+        app.settle_for("20days").await;
+        app.resume(&iccid(1)).await;
+        app.settle_for("19days").await;
+        let states = async || -> Vec<Value> {
+            let history = app.get(&format!("/api/reveille/v1/profiles/{}/history", iccid(1))).await;
+            let changes = history["history"].as_array().expect("a list").clone();
+            changes.into_iter().map(|change| change["to"].clone()).collect()
+        };
+        assert_eq!(states().await, ["SUSPEND", "ACTIVE"], "{keep}: none is 40 days old");
+        app.settle_for("2days").await;
+        assert_eq!(states().await, kept, "{keep}");
+        assert_eq!(state(&app).await, "ACTIVE");
+    }
+}
+
+#[tokio::test]
 async fn what_a_network_changes_by_itself_is_recorded_and_told() {
     for (code, expected) in [("17", "SUSPEND"), ("18", "DEACTIVE")] {
         let profile = format!("890000{code}000000000001");

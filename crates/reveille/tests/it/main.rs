@@ -10,6 +10,8 @@ mod app;
 mod bounding;
 mod caller;
 mod cards;
+#[path = "../../../reveille-store/tests/cluster/mod.rs"]
+mod cluster;
 mod commands;
 mod devices;
 mod doubting;
