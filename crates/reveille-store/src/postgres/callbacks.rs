@@ -9,7 +9,7 @@ use super::codes::{
     self, HEAD, Heads, get, int, limit, optional_at, optional_id, optional_role, optional_state,
     optional_status, optional_text, read_at, read_fault, read_id, read_position, read_subject, read_u32,
 };
-use super::connection::{Db, Sql, SqlError};
+use super::connection::{Db, Sql, SqlError, in_order};
 use super::leases::millis;
 use super::record::count_untold;
 use crate::writer::Urgency;
@@ -145,6 +145,7 @@ fn lease_due(
     until: Timestamp,
     at_most: usize,
 ) -> Sql<Vec<Callback>> {
+    in_order(db)?;
     let rows = db.query(
         &format!(
             "WITH free AS MATERIALIZED
@@ -476,12 +477,6 @@ fn ended_in(db: &mut Db, scope: &ReplayScope, at_most: usize) -> Sql<Vec<Callbac
         ],
     )?;
     rows.iter().map(read_ended).collect()
-}
-
-/// Has the planner take rows as they come out of the indexes, request by request, for the rest of the
-/// transaction: it does not know how few are wanted, and would read and sort all to answer the first.
-fn in_order(db: &mut Db) -> Sql<()> {
-    db.batch("SET LOCAL enable_sort = off")
 }
 
 /// Bounds of a request's own order number, or else of all, so that its callbacks are found without a walk past

@@ -79,8 +79,8 @@ fn lock(db: &mut Db, node: i32, devices: &[i64]) -> Sql<HashMap<i64, Standing>> 
         "SELECT d.number AS device, d.lease_sequence, d.lease_position,
                 e.sequence, e.number, e.cancelled,
                 coalesce(d.lease_node <> $2 AND d.lease_until > clock_timestamp()
-                         AND EXISTS (SELECT 1 FROM subrequest AS l WHERE l.sequence = d.lease_sequence
-                                     AND l.number = d.lease_position AND l.ended_at IS NULL), false) AS is_others
+                         AND (SELECT l.outcome IS NULL FROM subrequest AS l
+                              WHERE l.sequence = d.lease_sequence AND l.number = d.lease_position), false) AS is_others
          FROM unnest($1::BIGINT[]) AS k (device) JOIN device AS d ON d.number = k.device
          LEFT JOIN LATERAL
              (SELECT s.sequence, s.number, r.cancelled_at IS NOT NULL AS cancelled

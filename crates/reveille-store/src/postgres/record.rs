@@ -83,7 +83,8 @@ fn lock_euiccs(db: &mut Db, recordings: &[&Recording]) -> Sql<()> {
 }
 
 /// Ends those subrequests whose guard holds and that have not ended; each with the number of its lease, or
-/// where it has none, the next.
+/// where it has none, the next. They are asked for an outcome, not for their end, lest an index of what waits is
+/// taken for a way to them.
 fn end(db: &mut Db, recordings: &[&Recording]) -> Sql<HashMap<Position, i64>> {
     let (sequences, numbers) = places(recordings);
     let fault = |recording: &&Recording| recording.told.result.as_ref().err().cloned();
@@ -109,7 +110,7 @@ fn end(db: &mut Db, recordings: &[&Recording]) -> Sql<HashMap<Position, i64>> {
          FROM unnest($1::BIGINT[], $2::INTEGER[], $3::TEXT[], $4::TEXT[], $5::BIGINT[], $6::INTEGER[],
                      $7::BIGINT[], $8::TEXT[], $9::INTEGER[], $10::BIGINT[])
                   AS k (sequence, number, fault, detail, ended_at, calls, called_at, reply, guard, lease)
-         WHERE s.sequence = k.sequence AND s.number = k.number AND s.ended_at IS NULL
+         WHERE s.sequence = k.sequence AND s.number = k.number AND s.outcome IS NULL
            AND CASE k.guard
                    WHEN 0 THEN true
                    WHEN 1 THEN EXISTS (SELECT 1 FROM device AS d WHERE d.number = s.device AND d.lease = k.lease)
@@ -137,7 +138,7 @@ fn without_outcome(db: &mut Db, recordings: &[&Recording]) -> Sql<HashSet<Positi
     let (sequences, numbers) = places(recordings);
     let rows = db.query(
         "SELECT s.sequence, s.number FROM unnest($1::BIGINT[], $2::INTEGER[]) AS k (sequence, number)
-         JOIN subrequest AS s USING (sequence, number) WHERE s.ended_at IS NULL",
+         JOIN subrequest AS s USING (sequence, number) WHERE s.outcome IS NULL",
         &[&sequences, &numbers],
     )?;
     rows.iter().map(codes::read_position).collect()

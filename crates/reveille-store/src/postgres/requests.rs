@@ -4,7 +4,7 @@ use super::codes::{
     self, HEAD, Heads, PROFILE, get, int, lane, limit, optional_at, read_fault, read_head, read_id,
     read_network, read_position, read_profile, read_subject, read_text, read_u32,
 };
-use super::connection::{Db, Sql};
+use super::connection::{Db, Sql, in_order};
 use super::pages::PAGE;
 use super::record::count_waiting;
 use super::{Postgres, history, leases, pages, record};
@@ -356,9 +356,11 @@ fn lanes(db: &mut Db) -> Sql<Vec<(AccountName, Lane)>> {
 
 /// What a waiting subrequest is read from.
 const WAITING: &str = "s.number, s.subject, s.profile, s.device, s.fault, s.fault_detail, p.network";
-const WAITING_FROM: &str = "request AS r JOIN subrequest AS s USING (sequence)
-         LEFT JOIN profile AS p ON p.number = s.profile
-         LEFT JOIN page AS g ON g.sequence = s.sequence AND g.number = s.number";
+/// What of it stands in `subrequest AS s`.
+const OWN: &str = "s.sequence, s.number, s.subject, s.profile, s.device, s.fault, s.fault_detail";
+/// What it is read from besides.
+const BESIDE: &str = "LEFT JOIN profile AS p ON p.number = s.profile
+             LEFT JOIN page AS g ON g.sequence = s.sequence AND g.number = s.number";
 
 fn waiting(
     db: &mut Db,
@@ -367,11 +369,16 @@ fn waiting(
     after: Position,
     at_most: usize,
 ) -> Sql<Vec<Waiting>> {
+    in_order(db)?;
     let rows = db.query(
         &format!(
-            "SELECT {HEAD}, {WAITING}, {PAGE} FROM {WAITING_FROM}
-             WHERE r.account = $1 AND r.ended_at IS NULL AND r.sequence >= $2 AND s.lane = $4
-               AND s.ended_at IS NULL AND (r.sequence, s.number) > ($2, $3)
+            "SELECT {HEAD}, {WAITING}, {PAGE} FROM request AS r CROSS JOIN LATERAL
+                 (SELECT {OWN} FROM subrequest AS s
+                  WHERE s.sequence = r.sequence AND (s.sequence, s.number) > ($2, $3) AND s.lane = $4
+                    AND s.ended_at IS NULL
+                  ORDER BY s.number LIMIT $5) AS s
+             {BESIDE}
+             WHERE r.account = $1 AND r.ended_at IS NULL AND r.sequence >= $2
              ORDER BY r.sequence, s.number LIMIT $5"
         ),
         &[&account.as_str(), &after.sequence, &int(after.number), &lane(in_lane), &limit(at_most)],
@@ -382,7 +389,8 @@ fn waiting(
 fn waiting_of(db: &mut Db, request: RequestId, after: u32, at_most: usize) -> Sql<Vec<Waiting>> {
     let rows = db.query(
         &format!(
-            "SELECT {HEAD}, {WAITING}, {PAGE} FROM {WAITING_FROM}
+            "SELECT {HEAD}, {WAITING}, {PAGE} FROM request AS r JOIN subrequest AS s USING (sequence)
+             {BESIDE}
              WHERE r.request_id = $1 AND s.number > $2 AND s.ended_at IS NULL ORDER BY s.number LIMIT $3"
         ),
         &[&request.to_string(), &int(after), &limit(at_most)],
@@ -398,13 +406,17 @@ fn strays(
     after: Position,
     at_most: usize,
 ) -> Sql<Vec<Waiting>> {
+    in_order(db)?;
     let rows = db.query(
         &format!(
-            "SELECT {HEAD}, {WAITING}, {PAGE} FROM {WAITING_FROM} LEFT JOIN device AS d ON d.number = s.device
-             WHERE r.ended_at IS NULL AND r.accepted_at < $1 AND r.sequence >= $2 AND s.ended_at IS NULL
-               AND (r.sequence, s.number) > ($2, $3)
-               AND (d.lease_until IS NULL OR d.lease_until < clock_timestamp() OR d.lease_node = $4
-                    OR d.lease_sequence <> s.sequence OR d.lease_position <> s.number)
+            "SELECT {HEAD}, {WAITING}, {PAGE} FROM request AS r CROSS JOIN LATERAL
+                 (SELECT {OWN} FROM subrequest AS s LEFT JOIN device AS d ON d.number = s.device
+                  WHERE s.sequence = r.sequence AND (s.sequence, s.number) > ($2, $3) AND s.ended_at IS NULL
+                    AND (d.lease_until IS NULL OR d.lease_until < clock_timestamp() OR d.lease_node = $4
+                         OR d.lease_sequence <> s.sequence OR d.lease_position <> s.number)
+                  ORDER BY s.number LIMIT $5) AS s
+             {BESIDE}
+             WHERE r.ended_at IS NULL AND r.accepted_at < $1 AND r.sequence >= $2
              ORDER BY r.sequence, s.number LIMIT $5"
         ),
         &[&accepted_before.0, &after.sequence, &int(after.number), &node, &limit(at_most)],
@@ -655,9 +667,10 @@ fn backlog(db: &mut Db) -> Sql<Backlog> {
 
 fn is_anything_old(db: &mut Db, requests_before: Timestamp, keys_before: Timestamp) -> Sql<bool> {
     let row = db.query_one(
-        "SELECT EXISTS (SELECT 1 FROM request WHERE told_at < $1)
-             OR EXISTS (SELECT 1 FROM idempotency_key WHERE accepted_at < $2)
-             OR EXISTS (SELECT 1 FROM session WHERE last_used_at < $2) AS is_old",
+        // The ends of indexes, as EXISTS would be planned as a walk that is expected to find one soon.
+        "SELECT coalesce((SELECT min(told_at) FROM request WHERE told_at IS NOT NULL) < $1, false)
+             OR coalesce((SELECT min(accepted_at) FROM idempotency_key) < $2, false)
+             OR coalesce((SELECT min(last_used_at) FROM session) < $2, false) AS is_old",
         &[&requests_before.0, &keys_before.0],
     )?;
     get(&row, "is_old")
@@ -676,11 +689,13 @@ fn forget(db: &mut Db, requests_before: Timestamp, keys_before: Timestamp, at_mo
         return Ok(0);
     }
     let mut gone = forget_request(db, requests_before, at_most)?;
+    // By their places: rows that are found so are not sought in the whole table, and one that another node is
+    // just renewing is another then, and stays.
     let aged = [
-        "DELETE FROM idempotency_key WHERE (account, \"user\", key) IN
-             (SELECT account, \"user\", key FROM idempotency_key WHERE accepted_at < $1 LIMIT $2)",
-        "DELETE FROM session WHERE token_digest IN
-             (SELECT token_digest FROM session WHERE last_used_at < $1 LIMIT $2)",
+        "DELETE FROM idempotency_key WHERE ctid = ANY (ARRAY
+             (SELECT ctid FROM idempotency_key WHERE accepted_at < $1 ORDER BY accepted_at LIMIT $2))",
+        "DELETE FROM session WHERE ctid = ANY (ARRAY
+             (SELECT ctid FROM session WHERE last_used_at < $1 ORDER BY last_used_at LIMIT $2))",
     ];
     for delete in aged {
         gone += db.execute(delete, &[&keys_before.0, &limit(at_most)])?;
