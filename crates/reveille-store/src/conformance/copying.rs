@@ -11,8 +11,8 @@ use crate::{
     Waiting, Warning,
 };
 use reveille_domain::{
-    Action, Already, Condition, Fault, Left, LeftAs, Network, ProfileState, ProfileStatus, RequestId, Role,
-    Subject, Terms,
+    Action, Already, Condition, Doubt, Fault, Left, LeftAs, Network, ProfileState, ProfileStatus, RequestId,
+    Role, Subject, Terms,
 };
 use std::fmt::Write;
 use std::sync::Arc;
@@ -200,7 +200,7 @@ async fn change(
 ) {
     let target = waits.target.as_ref().ok().and_then(Target::profile).expect("a profile");
     let left = Left::Profile(LeftAs { state: to.state, status: to.status, role: Role::Lead });
-    let to = Change::To { profile: target.profile, from, to, plan };
+    let to = Change::To { profile: target.profile, from, to, plan, settles: Doubt::NONE };
     house.record(vec![recording(waits, at(seconds), Ok(left), vec![to])]).await.expect("recorded");
 }
 
@@ -220,7 +220,7 @@ async fn changes(house: &House) {
     house.record(vec![failed(&waits[0], at(40), Fault::DeviceNotFound)]).await.expect("recorded");
     let waits = house.waits_of(house.resuming(1, [2]).await).await;
     let profile = waits[0].target.as_ref().ok().and_then(Target::profile).expect("a profile").profile;
-    let doubt = vec![Change::InDoubt { profile }];
+    let doubt = vec![Change::InDoubt { profile, of: Doubt::SERVICE }];
     let given_up = recording(&waits[0], at(41), Err(Fault::Unsettled), doubt);
     house.record(vec![given_up]).await.expect("recorded");
     let waits = house.waits_of(house.resuming(1, [3]).await).await;
