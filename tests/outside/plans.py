@@ -386,6 +386,7 @@ CPU = "split_part(pg_read_file('/proc/self/schedstat'), ' ', 1)"
 # by a half. And rows that are sought all over a store of gigabytes are not in the processor's caches, where those of a
 # small store are: a claim was measured at 1.7, a record at 1.6, while each looked at a quarter more pages at most.
 CPU_MAX = 2.0
+STEADY_TURNS = 5  # of fewer, the processor's time says too little on a machine with others on it
 # Pages that may be looked at for each row that is found, where others wait behind it: those are left alone.
 EACH_MAX = {"strays, 2,048 of 10,000": 15, "waiting, 2,048 of 10,000": 8}
 SAMPLES = 4  # of each hot operation in a turn; the first warms up
@@ -497,7 +498,9 @@ def compare(report, cluster, urls, turns):
         if hot.limit:
             report.check(f"{hot.name}: at most {hot.limit} times as many pages", pages[1] <= hot.limit * pages[0],
                          f"{pages[1] / pages[0]:.2f}")
-            report.check(f"{hot.name}: at most {CPU_MAX} times as much of the processor", b <= CPU_MAX * a, f"{b / a:.2f}")
+            if turns >= STEADY_TURNS:
+                report.check(f"{hot.name}: at most {CPU_MAX} times as much of the processor", b <= CPU_MAX * a,
+                             f"{b / a:.2f}")
 
 
 def sizes(cluster, url):
