@@ -55,7 +55,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Refused> {
         let dialect = Dialect::of(request.uri().path());
         let bytes = read(request, app).await.map_err(|refusal| dialect.refuse(refusal))?;
-        reveille_wire::json::decode(&bytes).map(Self).map_err(|refusal| dialect.refuse(refusal))
+        reveille_wire::json::decode_to_keep(&bytes).map(Self).map_err(|refusal| dialect.refuse(refusal))
     }
 }
 

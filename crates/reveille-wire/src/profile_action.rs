@@ -292,6 +292,9 @@ fn bounded<'b>(name: &str, text: Option<&'b Cow<'_, str>>) -> Result<Option<&'b 
     if text.is_some_and(|text| text.chars().count() > CHARS_MAX) {
         return malformed(format!("{name} has more than {CHARS_MAX} characters"));
     }
+    if text.is_some_and(|text| text.contains('\0')) {
+        return malformed(format!("{name} has the character U+0000 in it"));
+    }
     Ok(text)
 }
 
