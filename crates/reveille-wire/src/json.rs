@@ -103,15 +103,7 @@ mod tests {
     fn only_an_object_in_utf_8_that_is_not_too_deep_is_read() {
         assert_eq!(decode::<Any>(b" {\"a\":1,\"b\":\"[[\\\"[\"}").unwrap().a, Some(1));
         let deep = format!("{{\"x\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
-        for bad in [
-            &b"[1]"[..],
-            b"7",
-            b"",
-            b"{\"x\":\"\xff\"}",
-            b"{\"a\":1",
-            b"{\"x\":\"\\u0000\"}",
-            deep.as_bytes(),
-        ] {
+        for bad in [&b"[1]"[..], b"7", b"", b"{\"x\":\"\xff\"}", b"{\"a\":1", deep.as_bytes()] {
             assert!(matches!(decode::<Any>(bad), Err(Refusal::Malformed { .. })));
         }
         assert!(decode::<Any>(b"{\"x\":\"\\u0000\"}").is_ok());
