@@ -20,6 +20,9 @@ const BACKLOG_RETRY_AFTER: Duration = Duration::from_secs(5);
 const READ_BACK_WITHIN: Duration = Duration::from_secs(2);
 const READ_BACK_EVERY: Duration = Duration::from_millis(100);
 
+/// How often a repeat looks whether the first call's request is in the order.
+const ADMITTED_EVERY: Duration = Duration::from_millis(5);
+
 /// What one call asks for, read and checked.
 pub struct Asked {
     /// The account that the targets belong to.
@@ -118,7 +121,7 @@ impl Shared {
             Err(StoreError::Unconfirmed) => return self.read_back(request).await,
             Err(error) => Err(refused(&error)),
             Ok(Acceptance::Accepted { .. }) => return Ok(request.id),
-            Ok(Acceptance::Repeated { request }) => Ok(request),
+            Ok(Acceptance::Repeated { request }) => self.admitted(request).await,
             Ok(Acceptance::KeyReused) => {
                 Err(Refusal::IdempotencyKey { detail: "this key was used with another body; use a new one" })
             }
@@ -130,6 +133,19 @@ impl Shared {
         };
         self.order().unwatch(request.id);
         kept
+    }
+
+    /// The first request, once it is in the order: while the fate of its commit is being settled, it may be on
+    /// disk and not in memory yet, and what is asked for after this answer must not overtake it.
+    async fn admitted(&self, first: RequestId) -> Result<RequestId, Refusal> {
+        let limit = self.now().plus(READ_BACK_WITHIN);
+        while self.order().is_watched(first) {
+            if self.now() >= limit {
+                return Err(Refusal::StoreUnavailable { fate: Fate::Unknown });
+            }
+            self.clock.sleep(ADMITTED_EVERY).await;
+        }
+        Ok(first)
     }
 
     /// Which targets name identifiers beside their ICCID that are not those of the inventory.

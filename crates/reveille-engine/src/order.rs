@@ -265,6 +265,11 @@ impl Order {
         self.watched.entry(request).or_default();
     }
 
+    /// Whether a request is being accepted: not all of it is in memory yet.
+    pub(crate) fn is_watched(&self, request: RequestId) -> bool {
+        self.watched.contains_key(&request)
+    }
+
     /// What has ended of it since.
     pub(crate) fn unwatch(&mut self, request: RequestId) -> HashSet<u32> {
         self.watched.remove(&request).unwrap_or_default()
