@@ -5,10 +5,15 @@ It compares four witnesses that share no code with the server: the client's jour
 and answered), the listener's log (what was told), the fleet as imported, and what the server's API
 says now. It wants every request ended and every callback delivered or archived. It understands
 profile_resume, profile_suspend and cancellations.
+
+Where several nodes share the work, the journal tells of their troubles. A callback that was on its way then, or
+whose acknowledgement was not written down in time, may be sent once more by another node, which cannot know what
+became of it; by whichever node it is sent, its bytes are the same.
 """
 
 import argparse
 import json
+import re
 from collections import Counter, defaultdict
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -16,7 +21,7 @@ from urllib.parse import urlsplit
 from journal import read_journal
 from listener import read_log, without_count
 from report import Report
-from server import ACCOUNT, GLOBAL_PLAN, KEY, OWN, PASSWORD, SECRET, US_PLAN, USER, Client, read_fleet, run_proof
+from server import ACCOUNT, GLOBAL_PLAN, KEY, OWN, PAGE, PASSWORD, SECRET, US_PLAN, USER, Client, read_fleet, run_proof
 
 ACTIVE, SUSPEND = "ACTIVE", "SUSPEND"
 LEAVES = {"profile_resume": (SUSPEND, ACTIVE), "profile_suspend": (ACTIVE, SUSPEND)}
@@ -30,10 +35,14 @@ FAILURE_MEMBERS = ["username", "password", "requestId", "deviceIds", "faultRespo
                    "maxCallbackThreshold"]  # of listeners without credentials
 PLANS = {"verizon-us": US_PLAN, "global": GLOBAL_PLAN}
 
-CLOCK_SLACK = 0.05  # seconds between what two processes call now
 MARKED_WITHIN = 10.0  # seconds within which the end of an attempt is recorded, however busy the machine
+OVERDUE = 0.9  # seconds after a send, from when on it may be another node's turn: a lease lasts that much longer than it
 KILL_SLACK = 1.0  # seconds by which the log may lag behind the kill that cut an attempt off
+MILLISECOND = 0.001  # in which the server counts
 DETAILED = 200  # callbacks whose attempts are read one by one
+CALLED = 200  # eUICCs whose calls to carriers are read one by one
+
+SETTLED = re.compile(r": (?:done|already_so|rejected|rolled_back) after (\d+) ms")
 
 
 class World:
@@ -51,8 +60,8 @@ class World:
                 self.profiles[profile["iccid"]] = profile
             for callback in client.callbacks(account):
                 self.callbacks.setdefault((callback["requestId"], callback["number"]), []).append(callback)
-        for request_id in self.requests:
-            self.subrequests[request_id] = client.subrequests(request_id)
+        for request_id, subrequests in zip(self.requests, all_subrequests(client, list(self.requests))):
+            self.subrequests[request_id] = subrequests
         named = sorted(iccid for iccid in self.profiles if iccid in iccids)
         histories = client.get_many([f"{OWN}/profiles/{iccid}/history" for iccid in named])
         self.histories = {iccid: body["history"] for iccid, body in zip(named, histories)}
@@ -73,6 +82,19 @@ class World:
         for request_id, subrequests in self.subrequests.items():
             for subrequest in subrequests:
                 yield self.requests[request_id], subrequest
+
+
+def all_subrequests(client, request_ids):
+    """The lists of the requests' subrequests, in their order."""
+    lists = {request_id: [] for request_id in request_ids}
+    paths = {request_id: f"{OWN}/requests/{request_id}/subrequests?limit={PAGE}" for request_id in request_ids}
+    while paths:
+        pages = dict(zip(paths, client.get_many(list(paths.values()))))
+        for request_id, page in pages.items():
+            lists[request_id] += page["subrequests"]
+        paths = {request_id: f"{OWN}/requests/{request_id}/subrequests?limit={PAGE}&after={page['next']}"
+                 for request_id, page in pages.items() if "next" in page}
+    return list(lists.values())
 
 
 class Asked:
@@ -107,9 +129,10 @@ def group(sends):
     return [Asked(sends) for sends in groups.values()]
 
 
-def check(report, client, accounts, journal_path, log_paths, fleet):
-    """Runs every check; all of the journal's requests must have ended, with their callbacks."""
-    sends, saw, kills, cancels = read_journal(journal_path)
+def check(report, client, accounts, journal_path, log_paths, fleet, on_euiccs=False):
+    """Runs every check; all of the journal's requests must have ended, with their callbacks. `on_euiccs`: also those
+    across the profiles of an eUICC."""
+    sends, saw, kills, cancels, troubles = read_journal(journal_path)
     asked = group(sends)
     iccids = {iccid for one in sends for iccid in one.iccids}
     world = World(client, accounts, log_paths, iccids)
@@ -121,8 +144,13 @@ def check(report, client, accounts, journal_path, log_paths, fleet):
     check_cancelled(report, world, cancels)
     check_profiles(report, world, fleet)
     check_order(report, world, fleet, by_request)
-    check_callbacks(report, world, fleet, kills)
-    check_attempts(report, world, client)
+    if on_euiccs:
+        check_euiccs(report, world, fleet, by_request)
+    interruptions = Interruptions(kills, troubles)
+    check_callbacks(report, world, fleet, interruptions)
+    check_attempts(report, world, client, interruptions)
+    if on_euiccs:
+        check_calls(report, world, client, fleet)
     return world
 
 
@@ -211,11 +239,10 @@ def check_seen(report, world, saw):
 
 def check_cancelled(report, world, cancels):
     """A confirmed cancellation holds, and nothing is cancelled unasked."""
-    asked = {request_id for request_id, _, _ in cancels}
+    asked = {request_id for request_id, *_ in cancels}
     report.none("a cancellation that was confirmed holds, unless the request had ended before",
-                (request for request in world.requests.values() for request_id, at, status in cancels
-                 if request_id == request["requestId"] and status == 200 and not request["cancelled"]
-                 and instant(request.get("endedAt")) > at + CLOCK_SLACK))
+                (world.requests.get(request_id, request_id) for request_id, status, had_ended in cancels
+                 if status == 200 and not had_ended and not world.requests.get(request_id, {}).get("cancelled")))
     report.none("nothing was cancelled that nobody asked to cancel",
                 (request for request in world.requests.values()
                  if (request["cancelled"] or CANCELLED in request["faults"]) and request["requestId"] not in asked))
@@ -323,7 +350,73 @@ def fault_is_right(code, request, profile, states, turns, asked):
     return False
 
 
-def check_callbacks(report, world, fleet, kills):
+def check_euiccs(report, world, fleet, by_request):
+    """On one eUICC, what was accepted first ends first, whichever of its profiles is meant."""
+    on_euicc = defaultdict(list)  # EID → (`Asked`, when it ended, subrequest)
+    for request, sub in world.each_subrequest():
+        profile, asked = fleet.get(sub["iccid"]), by_request.get(request["requestId"])
+        if profile and asked and profile.account == request["account"] and "endedAt" in sub \
+                and sub.get("fault", {}).get("code") != CANCELLED:
+            on_euicc[profile.eid].append((asked, sub["endedAt"], sub))
+    report.none("on one eUICC, what was accepted first ended first",
+                (f"{eid}: {earlier_sub} of {earlier} and {later_sub} of {later}"
+                 for eid, ends in on_euicc.items() for later, later_at, later_sub in ends
+                 for earlier, earlier_at, earlier_sub in ends if earlier_at > later_at and earlier.before(later)))
+
+
+def check_calls(report, world, client, fleet):
+    """The calls to carriers that settled something never overlap on one eUICC; on those with the most work."""
+    on_euicc = Counter(fleet[sub["iccid"]].eid for _, sub in world.each_subrequest() if sub["iccid"] in fleet)
+    eids = {eid for eid, _ in on_euicc.most_common(CALLED)}
+    iccids = [iccid for iccid, profile in fleet.items() if profile.eid in eids]
+    pages = client.get_many([f"{OWN}/profiles/{iccid}/timeline" for iccid in iccids])
+    calls = defaultdict(list)  # EID → (from, until, ICCID, requestId)
+    for iccid, page in zip(iccids, pages):
+        for entry in page["timeline"]:
+            called = [event for event in entry["events"] if event["event"] == "called"]
+            if called and entry["state"] != "waiting" and (took := SETTLED.search(called[-1]["detail"])):
+                began = instant(called[-1]["at"])
+                calls[fleet[iccid].eid].append((began, began + int(took.group(1)) / 1000, iccid, entry["requestId"]))
+    overlapping = []
+    for eid, some in calls.items():
+        some.sort()
+        overlapping += [f"{eid}: {one} and {next_one}" for one, next_one in zip(some, some[1:]) if one[1] > next_one[0] + MILLISECOND]
+    report.none(f"no eUICC had two calls under way that settled something ({sum(map(len, calls.values()))} calls)", overlapping)
+
+
+class Interruptions:
+    """Why a callback may be sent again though nothing is wrong with it: a server died, or one of several nodes was in
+    trouble, or so slow that it was another's turn."""
+
+    def __init__(self, kills, troubles):
+        self.kills = kills
+        self.troubles = [(began, ended) for _, began, ended in troubles]
+
+    def between(self, one, other):
+        """Whether that may have come between the end of the first of two sends and the other."""
+        last = min(other.at, one.at + MARKED_WITHIN)
+        return any(one.at - KILL_SLACK <= kill <= last for kill in self.kills) \
+            or any(began <= last and one.at - KILL_SLACK <= ended for began, ended in self.troubles) \
+            or self.troubles != [] and other.at - one.at >= OVERDUE
+
+    def keep_unheard(self, attempt):
+        """Whether an attempt that failed may have been another to the listener: its node was in trouble then."""
+        ended_at = instant(attempt["endedAt"])
+        return "status" not in attempt and any(
+            began <= ended_at and ended_at - MARKED_WITHIN <= ended for began, ended in self.troubles)
+
+    def explain(self, sends):
+        """Whether, among several nodes, each send that does not follow from the one before came after that."""
+        return self.troubles != [] and count_of(sends[0][1]) == 1 and all(
+            count_of(body) == count_of(body_before) + 1 and not acknowledges(before) or self.between(before, received)
+            for (before, body_before), (received, body) in zip(sends, sends[1:]))
+
+
+def acknowledges(received):
+    return 200 <= received.status < 300
+
+
+def check_callbacks(report, world, fleet, interruptions):
     report.none("the listener received nothing but callbacks", world.not_callbacks)
     subrequests = {(request["requestId"], sub["iccid"]): (request, sub) for request, sub in world.each_subrequest()}
     report.none("every callback tells of a subrequest that exists",
@@ -341,7 +434,7 @@ def check_callbacks(report, world, fleet, kills):
             silent.append(f"{key}: {sub}, callback {callback}")
             continue
         threshold = sends[0][1].get("maxCallbackThreshold")
-        acknowledged = [count_of(body) for received, body in sends if 200 <= received.status < 300]
+        acknowledged = [count_of(body) for received, body in sends if acknowledges(received)]
         delivered = callback["state"] == "delivered" and bool(acknowledged)
         archived = callback["state"] == "archived" and len(sends) >= threshold and not acknowledged
         if not delivered and not archived:
@@ -351,12 +444,12 @@ def check_callbacks(report, world, fleet, kills):
         if len({without_count(received.body) for received, _ in sends}) != 1:
             unequal.append(f"{key}: {[received.body for received, _ in sends]}")
         counts = [count_of(body) for _, body in sends]
-        if sorted(set(counts)) != list(range(1, max(counts) + 1)) or max(counts) > threshold \
-                or counts != sorted(counts) or any(count > min(acknowledged) for count in counts if acknowledged):
+        in_order = sorted(set(counts)) == list(range(1, max(counts) + 1)) and counts == sorted(counts) \
+            and not any(count > min(acknowledged) for count in counts if acknowledged)
+        if max(counts) > threshold or not in_order and not interruptions.explain(sends):
             miscounted.append(f"{key}: {[(received.at, received.status, count_of(body)) for received, body in sends]}")
         for (one, one_body), (other, other_body) in zip(sends, sends[1:]):
-            if count_of(one_body) == count_of(other_body) and \
-                    not any(one.at - KILL_SLACK <= kill <= min(other.at, one.at + MARKED_WITHIN) for kill in kills):
+            if count_of(one_body) == count_of(other_body) and not interruptions.between(one, other):
                 repeated.append(f"{key}: count {count_of(one_body)} at {one.at:.3f} and {other.at:.3f}")
     report.none("every subrequest has one callback in the list", unlisted)
     report.none("every outcome was told", silent)
@@ -386,7 +479,7 @@ def tells(body, request, sub, profile):
                                   "profileStatus": profile.profile_status, "profileRole": profile.role}}
 
 
-def check_attempts(report, world, client):
+def check_attempts(report, world, client, interruptions):
     """What the server says that it sent is what the listener heard; for some callbacks, the much-sent first."""
     keys = sorted(world.sends, key=lambda key: -len(world.sends[key]))[:DETAILED]
     numbers = {(request["requestId"], sub["iccid"]): sub["number"] for request, sub in world.each_subrequest()}
@@ -402,9 +495,10 @@ def check_attempts(report, world, client):
         if not same:
             unequal.append(f"{key}: {body!r}, heard {sends[0][0].body!r}")
         counts = [attempt["callbackCount"] for attempt in detail["attempts"]]
-        heard = {(count_of(body), received.status) for received, body in sends}
+        heard = {(count_of(body), received.status or None) for received, body in sends}
         if counts != list(range(1, len(counts) + 1)) or not counts or \
-                any((attempt["callbackCount"], attempt.get("status")) not in heard for attempt in detail["attempts"]):
+                any((attempt["callbackCount"], attempt.get("status")) not in heard and not interruptions.keep_unheard(attempt)
+                    for attempt in detail["attempts"]):
             unheard.append(f"{key}: {detail['attempts']}, heard {sorted(heard)}")
     report.none(f"the recorded body is the one that was sent ({len(keys)} callbacks)", unequal)
     report.none(f"the recorded attempts are those that were heard ({len(keys)} callbacks)", unheard)

@@ -8,8 +8,9 @@ one with its answer or with the fact that none came:
     {"unanswered": 7, "at": …, "why": …}
     {"saw": {"requestId": …, "number": …, "state": …, "fault"?: …}}      an outcome the server told of
     {"cancelling": requestId, "at": …}                                    and, when that was answered,
-    {"cancelled": requestId, "at": …, "status": …}
+    {"cancelled": requestId, "at": …, "status": …, "ended"?: true}        if the answer said that it had ended before
     {"killed": …}                                                         an instant
+    {"trouble": what, "from": …, "until": …}                              of a node, or its way to the database
 
 `refused` marks a request that must be refused; its ICCIDs are markers that no other request names.
 """
@@ -68,11 +69,17 @@ class Journal:
         """Cancels a request and journals it."""
         self.write({"cancelling": request_id, "at": time.time()})
         answer = client.call("POST", f"{OWN}/requests/{request_id}/cancel")
-        self.write({"cancelled": request_id, "at": time.time(), "status": answer.status})
+        entry = {"cancelled": request_id, "at": time.time(), "status": answer.status}
+        if answer.status == 200 and answer.json["state"] == "ended" and not answer.json["cancelled"]:
+            entry["ended"] = True
+        self.write(entry)
         return answer
 
     def killed(self):
         self.write({"killed": time.time()})
+
+    def trouble(self, what, began, ended):
+        self.write({"trouble": what, "from": began, "until": ended})
 
     def close(self):
         self.file.close()
@@ -109,8 +116,9 @@ class Sent:
 
 
 def read_journal(path):
-    """`(sent, saw, kills, cancels)` of a journal; a cancel is (requestId, when it was sent, status or None)."""
-    sent, saw, kills, cancels = {}, [], [], []
+    """`(sent, saw, kills, cancels, troubles)` of a journal; a cancel is (requestId, status or None, whether the answer said
+    that the request had ended before), a trouble (what, from, until)."""
+    sent, saw, kills, cancels, troubles = {}, [], [], [], []
     with open(path) as file:
         for line in file:
             entry = json.loads(line)
@@ -123,10 +131,11 @@ def read_journal(path):
             elif "saw" in entry:
                 saw.append(entry["saw"])
             elif "cancelling" in entry:
-                cancels.append((entry["cancelling"], entry["at"], None))
+                cancels.append((entry["cancelling"], None, False))
             elif "cancelled" in entry:
-                sent_at = next(at for request_id, at, _ in reversed(cancels) if request_id == entry["cancelled"])
-                cancels.append((entry["cancelled"], sent_at, entry["status"]))
+                cancels.append((entry["cancelled"], entry["status"], entry.get("ended", False)))
             elif "killed" in entry:
                 kills.append(entry["killed"])
-    return list(sent.values()), saw, kills, cancels
+            elif "trouble" in entry:
+                troubles.append((entry["trouble"], entry["from"], entry["until"]))
+    return list(sent.values()), saw, kills, cancels, troubles

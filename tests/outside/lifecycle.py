@@ -764,7 +764,7 @@ def stop_under_load(report, arguments):
             report.none("a server under load stops in order and in time", (stop for stop in stops if stop[0] != 0 or stop[1] > STOPPED_WITHIN))
             time.sleep(0.5)
             workload.finish(report)  # with no kill in the journal, nothing may be told twice
-            sends, _, _, _ = read_journal(workload.journal_path)
+            sends, *_ = read_journal(workload.journal_path)
             answered = {one.request_id for one in sends}
             report.none("what a stopping server accepted, it answered",
                         (request for request in workload.client.requests(ACCOUNT) if request["requestId"] not in answered))

@@ -14,6 +14,9 @@ The first part of the path decides how a POST is answered:
     /hang/…     never answered (logged with status 0)
     anything else: 200
 
+With --orders, whoever started it may say otherwise meanwhile, by a status or 0 on a line of standard input; "usual"
+is as above again. Each is answered by itself, and in force then; the listener ends with its standard input.
+
 Parsed by hand on asyncio: HTTP/1.1 with Content-Length, keep-alive, pipelining. Several POSTs in
 one read become one append and one send.
 """
@@ -55,11 +58,18 @@ def status_for(path, body):
     return {b"refuse": 503, b"hang": 0}.get(kind, 200)
 
 
+class Mood:
+    """What every POST is answered with, whatever its path says; None: as that says."""
+
+    status = None
+
+
 class Connection(asyncio.Protocol):
     """One connection of a sender."""
 
-    def __init__(self, log):
+    def __init__(self, log, mood):
         self.log = log
+        self.mood = mood
         self.buffer = b""
         self.transport = None
 
@@ -90,7 +100,9 @@ class Connection(asyncio.Protocol):
                 break
             body = buffer[head_end + 4:body_end]
             path = parts[1]
-            status = status_for(path, body) if parts[0] == b"POST" else 400
+            status = status_for(path, body) if self.mood.status is None else self.mood.status
+            if parts[0] != b"POST":
+                status = 400
             lines.append(b"%.6f %d %b %d %b\n" % (now, status, path, len(body), body))
             if status:
                 answers.append(OK if status == 200 else OTHER % status)
@@ -146,8 +158,8 @@ class Listener:
     def __init__(self, log, port=0):
         self.log = str(log)
         self.process = subprocess.Popen(
-            [sys.executable, os.path.abspath(__file__), "--port", str(port), "--log", self.log],
-            stdout=subprocess.PIPE, text=True)
+            [sys.executable, os.path.abspath(__file__), "--port", str(port), "--log", self.log, "--orders"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         if not line.startswith("listening on "):
             raise RuntimeError(f"the listener did not start: {line!r}")
@@ -156,6 +168,13 @@ class Listener:
     def url(self, path):
         return f"http://127.0.0.1:{self.port}{path}"
 
+    def answer(self, status=None):
+        """Answers every POST with `status` from now on (0: not at all), or as its path says again."""
+        order = "usual" if status is None else str(status)
+        print(order, file=self.process.stdin, flush=True)
+        if self.process.stdout.readline() != f"{order}\n":
+            raise RuntimeError("the listener has ended")
+
     def received(self):
         return list(read_log(self.log))
 
@@ -163,6 +182,7 @@ class Listener:
         if self.process.poll() is None:
             self.process.terminate()
             self.process.wait(10)
+        self.process.stdin.close()
         self.process.stdout.close()
 
     def __enter__(self):
@@ -172,25 +192,35 @@ class Listener:
         self.stop()
 
 
-async def listen(port, log_path):
+async def listen(port, log_path, obeys):
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(log), "127.0.0.1", port, backlog=1024)
+    mood = Mood()
+    server = await loop.create_server(lambda: Connection(log, mood), "127.0.0.1", port, backlog=1024)
     print(f"listening on 127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
-    await server.serve_forever()
+    await (obey(mood) if obeys else server.serve_forever())
+
+
+async def obey(mood):
+    orders = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+    while order := (await orders.readline()).decode().strip():
+        mood.status = None if order == "usual" else int(order)
+        print(order, flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument("--port", type=int, default=0, help="0 (default) picks a free one")
     parser.add_argument("--log", default="callbacks.log", help="file to append to (default: callbacks.log)")
+    parser.add_argument("--orders", action="store_true", help="obey what comes in by standard input, and end with it")
     parser.add_argument("--self-test", action="store_true",
                         help="measure how fast it is, check its log, and end")
     arguments = parser.parse_args()
     if arguments.self_test:
         sys.exit(self_test())
     try:
-        asyncio.run(listen(arguments.port, arguments.log))
+        asyncio.run(listen(arguments.port, arguments.log, arguments.orders))
     except KeyboardInterrupt:
         pass
 
@@ -241,6 +271,21 @@ def self_test(posts=40_000, pipelined=1):
             report.equal("a POST in small pieces is understood", connection.recv(4096), OK)
             report.equal("and logged", (listener.received()[-1].path, listener.received()[-1].body),
                          ("/ok/slow", body))
+            listener.answer(418)
+            connection.sendall(whole)
+            report.check("it answers as it is told", connection.recv(4096).startswith(b"HTTP/1.1 418 "))
+            listener.answer(0)
+            connection.sendall(whole)
+            connection.settimeout(0.2)
+            try:
+                report.check("or not at all", connection.recv(4096) is None)
+            except TimeoutError:
+                report.check("or not at all", True)
+            connection.settimeout(None)
+            listener.answer()
+            connection.sendall(whole)
+            report.equal("and as the path says again", connection.recv(4096), OK)
+            report.equal("all of that is logged", [one.status for one in listener.received()[-3:]], [418, 0, 200])
     return report.end()
 
 
