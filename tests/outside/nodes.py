@@ -85,7 +85,8 @@ def run(report, arguments, number, dice):
         try:
             house.start()
             plan = plan_of(arguments.faults, dice)
-            report.say(f"run {number}: {NODES} nodes serve {len(house.fleet)} profiles; {len(plan)} faults in {plan[-1].at if plan else 0:.0f} s")
+            report.say(f"run {number}: {NODES} nodes serve {len(house.fleet)} profiles; {len(plan)} faults in "
+                       f"{plan[-1].at if plan else 0:.0f} s")
             work = Work(house, dice)
             chaos = Chaos(house, folder / "faults.log", work)
             work.begin()
@@ -170,13 +171,13 @@ def fleets():
 
 # Faults
 
-Kind = namedtuple("Kind", "name share hits lasts", defaults=[(0.0, 0.0)])  # `share` of 50
+Kind = namedtuple("Kind", "name share hits lasts needs", defaults=[(0.0, 0.0), ()])  # `share` of 50; what must be well
 Planned = namedtuple("Planned", "at kind target seconds is_timed")
 KINDS = (
     Kind("kill -9", 9, "node", (0.1, 2.5)),
     Kind("freeze", 6, "node", (LEASE + 0.5, LEASE + 3)),
     Kind("cut", 3, "way"),
-    Kind("cut commits", 5, "way", (0.02, 0.14)),
+    Kind("cut commits", 5, "way", (0.02, 0.06), ("node", "database")),
     Kind("lose answers", 6, "way", (0.02, 1)),
     Kind("stall", 5, "way", (0.5, LEASE + 2)),
     Kind("partition", 4, "way", (0.5, LEASE + 2)),
@@ -188,6 +189,8 @@ KINDS = (
 )
 BETWEEN = (0.1, 0.9)  # seconds from one fault to the next
 TAKES = {"node": 1.5, "way": 0.1, "database": 4.0, "listener": 0.1}  # seconds that a fault takes besides
+ACCEPTED_MEANWHILE = 5  # requests, where commits are cut
+CUTS_TAKE = 1.0  # seconds, with what they need
 TIMED_KILLS = 0.25  # of all kills are timed
 LEFT_ALONE = [(hits, number) for hits in ("node", "way") for number in range(NODES)] + [("database", 0)]  # meanwhile
 LEFT_IN_PEACE = GONE_ON_WITHIN + 0.5
@@ -214,6 +217,7 @@ def plan_of(count, dice):
         target, seconds = dice.choice(targets), dice.uniform(*kind.lasts)
         plan.append(Planned(at, kind, target, seconds, is_timed))
         busy_until[target] = at + seconds + TAKES[kind.hits]
+        busy_until |= {one: at + CUTS_TAKE for one in needed(kind, target[1])}
         if is_timed:
             busy_until |= {one: at + LEFT_IN_PEACE for one in LEFT_ALONE}
         at += dice.uniform(*BETWEEN)
@@ -225,7 +229,12 @@ def targets_of(kind, is_timed, at, busy_until):
     if is_timed and any(busy_until[one] > at for one in LEFT_ALONE):
         return []
     count = {"node": NODES, "way": NODES, "database": 1, "listener": len(ACCOUNTS) - 1}[kind.hits]
-    return [(kind.hits, number) for number in range(count) if busy_until[kind.hits, number] <= at]
+    return [(kind.hits, number) for number in range(count)
+            if all(busy_until[one] <= at for one in ((kind.hits, number), *needed(kind, number)))]
+
+
+def needed(kind, number):
+    return [(hits, 0 if hits == "database" else number) for hits in kind.needs]
 
 
 class Chaos:
@@ -298,16 +307,18 @@ class Chaos:
         self.house.proxies[number].cut()
 
     def cut_commits(self, number, seconds):
-        """Cuts it while it accepts something and commits take long."""
+        """Cuts it while it accepts one thing after the other and commits take long: one of them is under way then."""
         with contextlib.suppress(RuntimeError):  # the database may be away
             self.house.slow_commits(True)
-        accepting = threading.Thread(target=self.work.send_timed, args=(number,))
-        accepting.start()
-        time.sleep(seconds)
+        accepting = [threading.Thread(target=self.work.send_timed, args=(number,)) for _ in range(ACCEPTED_MEANWHILE)]
+        for thread in accepting:
+            thread.start()
+            time.sleep(seconds)
         self.house.proxies[number].cut()
         with contextlib.suppress(RuntimeError):
             self.house.slow_commits(False)
-        accepting.join()
+        for thread in accepting:
+            thread.join()
 
     def partition(self, number, seconds):
         self.house.proxies[number].partition()
@@ -365,8 +376,8 @@ class Chaos:
         report.say("healed after " + ", ".join(f"{count} × {kind}" for kind, count in kinds.items()))
 
 
-FAULTS = {"kill -9": Chaos.kill_node, "freeze": Chaos.freeze_node, "cut": Chaos.cut, "cut commits": Chaos.cut_commits, "partition": Chaos.partition,
-          "stall": Chaos.stall, "lose answers": Chaos.lose_answers, "restart fast": Chaos.restart_fast,
+FAULTS = {"kill -9": Chaos.kill_node, "freeze": Chaos.freeze_node, "cut": Chaos.cut, "cut commits": Chaos.cut_commits,
+          "partition": Chaos.partition, "stall": Chaos.stall, "lose answers": Chaos.lose_answers, "restart fast": Chaos.restart_fast,
           "restart immediate": Chaos.restart_immediate, "kill -9 all": Chaos.kill_database, "refuse": Chaos.refuse,
           "hang": Chaos.hang}
 

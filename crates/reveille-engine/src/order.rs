@@ -243,11 +243,24 @@ impl Order {
 
     /// Puts a claimed subrequest off until `at`. Where it was not begun, an earlier one may go first.
     pub(crate) fn delay(&mut self, item: Item, at: Timestamp) {
-        self.set_head(&item, item.tries > 0, Some(at));
-        let position = item.position();
         let lane = self.lanes.entry(item.lane()).or_default();
         lane.begun = lane.begun.saturating_sub(1);
-        lane.delayed.insert((at, position), item);
+        if let Some(earlier) = self.earlier_than(&item) {
+            if let Some(key) = item.device() {
+                self.devices.entry(key).or_default().waiting.insert(item.position(), item);
+            }
+            return self.make_ready(earlier);
+        }
+        self.set_head(&item, item.tries > 0, Some(at));
+        let position = item.position();
+        self.lanes.entry(item.lane()).or_default().delayed.insert((at, position), item);
+    }
+
+    /// What came in on the same eUICC while a later one, which was not begun, was being claimed.
+    fn earlier_than(&mut self, item: &Item) -> Option<Item> {
+        let device = self.devices.get_mut(&item.device()?)?;
+        let entry = device.waiting.first_entry()?;
+        (item.tries == 0 && *entry.key() < item.position()).then(|| entry.remove())
     }
 
     /// Lets go of a claimed subrequest that has ended; the next on its eUICC has its turn.
@@ -599,6 +612,19 @@ mod tests {
         assert!(order.claim(GLOBAL, 10, Timestamp(500)).items.is_empty());
         order.finish(&first.items[0]);
         assert_eq!(numbers(&order.claim(GLOBAL, 10, Timestamp(500))), [(5, 1)]);
+    }
+
+    #[test]
+    fn an_earlier_subrequest_that_arrives_while_a_later_one_is_claimed_goes_first_when_that_is_put_off() {
+        let mut order = Order::default();
+        order.admit(us("acc-1", 5, 1, 7));
+        let later = order.claim(US, 10, NOW).items.remove(0);
+        assert!(order.adopt(us("acc-1", 3, 1, 7)));
+        order.delay(later, Timestamp(250));
+        let first = order.claim(US, 10, NOW);
+        assert_eq!(numbers(&first), [(3, 1)]);
+        order.finish(&first.items[0]);
+        assert_eq!(numbers(&order.claim(US, 10, NOW)), [(5, 1)]);
     }
 
     #[test]

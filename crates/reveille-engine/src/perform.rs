@@ -147,6 +147,7 @@ impl Shared {
                 Claim::Ended => self.order().finish(&item),
             }
         }
+        self.lanes.values().for_each(LaneControl::wake); // what goes first now may be another lane's
         items
     }
 
