@@ -373,7 +373,7 @@ HOT = [
     Hot("due, 1,024 of 10,000", 1024, None, "",
         [Part("callbacks.rs", "lease_due", "FOR NO KEY UPDATE", "'account-0', 0, 1782592100000, 7, 1024, 15000")]),
     Hot("strays, 2,048 of 10,000", 2048, None, "",
-        [Part("requests.rs", "strays", "lease_until", "1790000000000, 0, 0, 7, 2048")]),
+        [Part("requests.rs", "strays", "lease_until", "1790000000000, 0, 0, 7, 2048, ARRAY[]::TEXT[]")]),
     Hot("waiting, 2,048 of 10,000", 2048, None, "",
         [Part("requests.rs", "waiting", "lane = $4", "'account-0', 0, 0, 'verizon-us', 2048")]),
     Hot("lanes", 1, None, "", [Part("requests.rs", "lanes", "DISTINCT", "")]),

@@ -183,6 +183,13 @@ impl LaneControl {
         }
     }
 
+    /// Gives back what was used up for nothing: so many were claimed and not begun.
+    pub(crate) fn give_back(&self, operations: usize) {
+        if self.setup.as_ref().is_some_and(|setup| setup.rate.is_some()) {
+            self.allowance.lock().unwrap_or_else(PoisonError::into_inner).operations += operations as f64;
+        }
+    }
+
     fn allowance(&self, rate: u32, now: Timestamp) -> usize {
         let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
         let earned = now.since(allowance.at).as_secs_f64() * f64::from(rate);

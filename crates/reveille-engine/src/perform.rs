@@ -106,6 +106,7 @@ fn claim(shared: &Arc<Shared>, lane: Lane) -> bool {
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
         let items = shared.hold(claimed).await;
+        shared.lane(lane).give_back(count - items.len());
         shared.lane(lane).end_calls(count - items.len());
         perform(&shared, lane, items).await;
     });

@@ -59,10 +59,15 @@ pub trait Requests: Send + Sync + 'static {
     async fn claim(&self, claims: Vec<(DeviceKey, Position)>) -> Result<Vec<Claim>>;
 
     /// Subrequests without outcome behind `after` that were accepted before `accepted_before` and that no
-    /// other process is performing, in order, of all accounts; at most `limit`. Empty where no other process
-    /// works on this store.
-    async fn strays(&self, accepted_before: Timestamp, after: Position, limit: usize)
-    -> Result<Vec<Waiting>>;
+    /// other process is performing, in order, of all accounts but those `except`; at most `limit`. Empty where
+    /// no other process works on this store.
+    async fn strays(
+        &self,
+        accepted_before: Timestamp,
+        after: Position,
+        except: Vec<AccountName>,
+        limit: usize,
+    ) -> Result<Vec<Waiting>>;
 
     /// The recorded profiles of those keys, in the order asked.
     async fn profiles(&self, keys: Vec<ProfileKey>) -> Result<Vec<Option<Profile>>>;

@@ -69,9 +69,11 @@ pub async fn two_processes_never_have_one_euicc(bench: &dyn Bench) {
     let waits = house.waiting_of(house.resuming(1, [1, 2]).await.id, 0, ALL).await.expect("read");
     lease_of(claim(&*house.shared(), &waits[0]).await);
     let start = Position { sequence: 0, number: 0 };
-    let strays = other.strays(at(999), start, ALL).await.expect("read");
+    let strays = other.strays(at(999), start, Vec::new(), ALL).await.expect("read");
     assert_eq!(strays.iter().map(Waiting::position).collect::<Vec<_>>(), [waits[1].position()]);
-    assert!(other.strays(at(1), start, ALL).await.expect("read").is_empty(), "it is too young");
+    assert!(other.strays(at(1), start, Vec::new(), ALL).await.expect("read").is_empty(), "it is too young");
+    let except = vec![account(1)];
+    assert!(other.strays(at(999), start, except, ALL).await.expect("read").is_empty(), "it is passed by");
     assert_eq!(claim(&*other, &waits[0]).await, Claim::Later);
     let first = lease_of(claim(&*other, &waits[1]).await);
     let again = lease_of(claim(&*other, &waits[1]).await);

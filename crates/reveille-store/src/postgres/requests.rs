@@ -79,10 +79,11 @@ impl Requests for Postgres {
         &self,
         accepted_before: Timestamp,
         after: Position,
+        except: Vec<AccountName>,
         limit: usize,
     ) -> Result<Vec<Waiting>> {
         let node = self.node;
-        let read = move |db: &mut Db| strays(db, node, accepted_before, after, limit);
+        let read = move |db: &mut Db| strays(db, node, accepted_before, after, &except, limit);
         self.readers.read("find what nobody performs", read).await
     }
 
@@ -404,9 +405,11 @@ fn strays(
     node: i32,
     accepted_before: Timestamp,
     after: Position,
+    except: &[AccountName],
     at_most: usize,
 ) -> Sql<Vec<Waiting>> {
     in_order(db)?;
+    let except: Vec<&str> = except.iter().map(AccountName::as_str).collect();
     let rows = db.query(
         &format!(
             "SELECT {HEAD}, {WAITING}, {PAGE} FROM request AS r CROSS JOIN LATERAL
@@ -416,10 +419,10 @@ fn strays(
                          OR d.lease_sequence <> s.sequence OR d.lease_position <> s.number)
                   ORDER BY s.number LIMIT $5) AS s
              {BESIDE}
-             WHERE r.ended_at IS NULL AND r.accepted_at < $1 AND r.sequence >= $2
+             WHERE r.ended_at IS NULL AND r.accepted_at < $1 AND r.sequence >= $2 AND r.account <> ALL($6::TEXT[])
              ORDER BY r.sequence, s.number LIMIT $5"
         ),
-        &[&accepted_before.0, &after.sequence, &int(after.number), &node, &limit(at_most)],
+        &[&accepted_before.0, &after.sequence, &int(after.number), &node, &limit(at_most), &except],
     )?;
     read_all_waiting(&rows)
 }

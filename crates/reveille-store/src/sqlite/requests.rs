@@ -83,7 +83,7 @@ impl Requests for Sqlite {
             .await
     }
 
-    async fn strays(&self, _: Timestamp, _: Position, _: usize) -> Result<Vec<Waiting>> {
+    async fn strays(&self, _: Timestamp, _: Position, _: Vec<AccountName>, _: usize) -> Result<Vec<Waiting>> {
         Ok(Vec::new())
     }
 
