@@ -129,9 +129,8 @@ def group(sends):
     return [Asked(sends) for sends in groups.values()]
 
 
-def check(report, client, accounts, journal_path, log_paths, fleet, on_euiccs=False):
-    """Runs every check; all of the journal's requests must have ended, with their callbacks. `on_euiccs`: also those
-    across the profiles of an eUICC."""
+def check(report, client, accounts, journal_path, log_paths, fleet):
+    """Runs every check; all of the journal's requests must have ended, with their callbacks."""
     sends, saw, kills, cancels, troubles = read_journal(journal_path)
     asked = group(sends)
     iccids = {iccid for one in sends for iccid in one.iccids}
@@ -144,13 +143,11 @@ def check(report, client, accounts, journal_path, log_paths, fleet, on_euiccs=Fa
     check_cancelled(report, world, cancels)
     check_profiles(report, world, fleet)
     check_order(report, world, fleet, by_request)
-    if on_euiccs:
-        check_euiccs(report, world, fleet, by_request)
+    check_euiccs(report, world, fleet, by_request)
     interruptions = Interruptions(kills, troubles)
     check_callbacks(report, world, fleet, interruptions)
     check_attempts(report, world, client, interruptions)
-    if on_euiccs:
-        check_calls(report, world, client, fleet)
+    check_calls(report, world, client, fleet)
     return world
 
 
