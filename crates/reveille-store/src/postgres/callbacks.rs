@@ -11,7 +11,6 @@ use super::codes::{
 };
 use super::connection::{Db, Sql, SqlError, in_order};
 use super::leases::millis;
-use super::record::count_untold;
 use crate::writer::Urgency;
 use crate::{
     ArchiveReason, AttemptResult, AttemptView, Callback, CallbackFilter, CallbackKey, CallbackName,
@@ -145,7 +144,7 @@ fn lease_due(
     until: Timestamp,
     at_most: usize,
 ) -> Sql<Vec<Callback>> {
-    in_order(db)?;
+    in_order(db);
     let rows = db.query(
         &format!(
             "WITH free AS MATERIALIZED
@@ -387,10 +386,8 @@ fn count(db: &mut Db, ends: &BTreeMap<i64, Ends>) -> Sql<()> {
             &[&sequences, &delivered, &archived, &times],
         )?;
     }
-    match ends.values().map(Ends::in_all).sum() {
-        0 => Ok(()),
-        ended => count_untold(db, -ended),
-    }
+    db.counts.add_untold(-ends.values().map(Ends::in_all).sum::<i64>());
+    Ok(())
 }
 
 /// Begins a new series of these, as far as they have still ended; how many that were. An attempt that was
@@ -452,7 +449,7 @@ fn ended_in(db: &mut Db, scope: &ReplayScope, at_most: usize) -> Sql<Vec<Callbac
     let Some((first, last)) = sequences_of(db, *request)? else { return Ok(Vec::new()) };
     let from = from.map_or(i64::MIN, |from| from.0);
     let to = to.map_or(i64::MAX, |to| to.0);
-    in_order(db)?;
+    in_order(db);
     let rows = db.query(
         "SELECT r.sequence, k.number, k.warned_at FROM request AS r CROSS JOIN LATERAL
              (SELECT c.number, c.warned_at FROM callback AS c JOIN subrequest AS s USING (sequence, number)
@@ -499,7 +496,7 @@ fn callbacks(db: &mut Db, filter: &CallbackFilter) -> Sql<Vec<CallbackView>> {
     };
     let Some((first, last)) = sequences_of(db, filter.request)? else { return Ok(Vec::new()) };
     let after = sequence_behind(db, filter)?;
-    in_order(db)?;
+    in_order(db);
     let rows = db.query(
         &format!(
             "SELECT {HEAD}, {CALLBACK} FROM request AS r CROSS JOIN LATERAL

@@ -3,10 +3,11 @@
 //! A connection belongs to one thread at a time and drives its socket on a small runtime of its own, so that
 //! the functions over it read like those over SQLite.
 
-use super::PostgresConfig;
-use super::tls;
+use super::counts::{self, Counts};
+use super::{PostgresConfig, tls};
 use crate::writer::Chain;
 use std::collections::HashMap;
+use std::mem::take;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::types::ToSql;
@@ -75,7 +76,10 @@ pub(super) struct Db {
     /// Taken out when the connection is dropped.
     runtime: Option<Runtime>,
     broken: bool,
-    /// Where what is written on it is counted: each writer of a node has a place of its own.
+    ahead: String,
+    /// What the transaction adds to what waits and is untold.
+    pub(super) counts: Counts,
+    /// Where that is counted: each writer of a node has a place of its own.
     pub(super) slot: i32,
 }
 
@@ -88,8 +92,15 @@ impl Db {
             .map_err(|error| SqlError::Setup(error.to_string()))?;
         let connecting = tls::connect(&config.url);
         let client = within(&runtime, CONNECT_WITHIN, connecting)?;
-        let mut db =
-            Self { client, statements: HashMap::new(), runtime: Some(runtime), broken: false, slot: 0 };
+        let mut db = Self {
+            client,
+            statements: HashMap::new(),
+            runtime: Some(runtime),
+            broken: false,
+            ahead: String::new(),
+            counts: Counts::default(),
+            slot: 0,
+        };
         db.batch(SESSION)?;
         Ok(db)
     }
@@ -128,6 +139,19 @@ impl Db {
         self.run(|client| async move { client.batch_execute(sql).await })
     }
 
+    /// Sends this ahead of what comes next, whose answer is not waited for twice. It must be a statement that
+    /// succeeds on a sound connection: where it fails, the connection is given up.
+    pub(super) fn ahead(&mut self, sql: &str) {
+        self.ahead.push_str(sql);
+        self.ahead.push(';');
+    }
+
+    /// Ends the transaction, synced, with its counts; where this fails, nobody knows.
+    pub(super) fn commit(&mut self) -> Sql<()> {
+        counts::write(self)?;
+        self.batch("COMMIT")
+    }
+
     fn prepare(&mut self, sql: &str) -> Sql<Statement> {
         if let Some(statement) = self.statements.get(sql) {
             return Ok(statement.clone());
@@ -142,9 +166,18 @@ impl Db {
         F: Future<Output = Result<T, tokio_postgres::Error>> + 'a,
     {
         let runtime = self.runtime.as_ref().expect("it is there until the connection is dropped");
-        let done = within(runtime, STATEMENT_WITHIN, async { Ok(work(&self.client).await?) });
+        let (client, ahead) = (&self.client, take(&mut self.ahead));
+        let sent = async {
+            let first = async { if ahead.is_empty() { Ok(()) } else { client.batch_execute(&ahead).await } };
+            Ok(tokio::join!(biased; first, work(client)))
+        };
+        let (first, done) = match within(runtime, STATEMENT_WITHIN, sent) {
+            Ok((first, done)) => (first, done.map_err(SqlError::from)),
+            Err(silent) => (Ok(()), Err(silent)),
+        };
         // A statement that was refused leaves the connection as it was; silence does not.
-        self.broken |= matches!(done, Err(SqlError::Silent(_)));
+        self.broken |= first.is_err() || matches!(done, Err(SqlError::Silent(_)));
+        first?;
         done
     }
 }
@@ -165,6 +198,6 @@ fn within<T>(runtime: &Runtime, limit: Duration, work: impl Future<Output = Sql<
 
 /// Has the planner take rows as they come out of the indexes, for the rest of the
 /// transaction: it does not know how few are wanted, and would read and sort all to answer the first.
-pub(super) fn in_order(db: &mut Db) -> Sql<()> {
-    db.batch("SET LOCAL enable_sort = off")
+pub(super) fn in_order(db: &mut Db) {
+    db.ahead("SET LOCAL enable_sort = off");
 }

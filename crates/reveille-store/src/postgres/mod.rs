@@ -3,10 +3,12 @@
 //! A node performs what it holds a lease for: on an eUICC, by the database's clock, fenced by a number that
 //! every write guarded by it names (`leases.rs`). A callback is leased with the outcome that it tells.
 
+mod accept;
 mod callbacks;
 mod codes;
 mod connection;
 pub(crate) mod copy;
+mod counts;
 mod directory;
 mod history;
 mod inventory;
@@ -159,16 +161,22 @@ impl Database for Server {
     }
 
     fn commit(db: &mut Db) -> Sql<()> {
-        db.batch("COMMIT")
+        db.commit()
     }
 
     fn in_savepoint<T>(db: &mut Db, work: impl FnOnce(&mut Db) -> Sql<T>) -> Sql<Sql<T>> {
-        db.batch("SAVEPOINT job")?;
+        let counts = db.counts.clone();
+        db.ahead("SAVEPOINT job");
         let result = work(db);
         if db.is_broken() {
             return result.map(Ok);
         }
-        db.batch(if result.is_err() { "ROLLBACK TO job" } else { "RELEASE job" })?;
+        if result.is_err() {
+            db.counts = counts;
+            db.batch("ROLLBACK TO job")?;
+        } else {
+            db.ahead("RELEASE job");
+        }
         Ok(result)
     }
 

@@ -49,7 +49,7 @@ impl Readers {
             let _place = place;
             let mut db = begun(&idle, &config, begin)?;
             let value = work(&mut db)?; // where this fails, the connection is dropped with its transaction
-            db.batch("COMMIT")?;
+            db.commit()?;
             idle.lock().unwrap_or_else(PoisonError::into_inner).push(db);
             Ok(value)
         });

@@ -348,10 +348,8 @@ fn end_warnings(db: &mut Db, now: &[Now<'_>]) -> Sql<()> {
          WHERE c.sequence = k.sequence AND c.number = k.number AND c.warned_at > 0 AND c.ended_at IS NULL",
         &[&sequences, &numbers, &at],
     )?;
-    match i64::try_from(ended) {
-        Ok(ended) if ended > 0 => count_untold(db, -ended),
-        _ => Ok(()),
-    }
+    db.counts.add_untold(-i64::try_from(ended).unwrap_or(0));
+    Ok(())
 }
 
 /// Columns of `insert_callbacks`.
@@ -457,9 +455,10 @@ fn count(db: &mut Db, now: &[Now<'_>]) -> Sql<()> {
         )?;
     }
     for (account, more) in accounts {
-        count_waiting(db, account, more)?;
+        db.counts.add_waiting(account, more);
     }
-    count_untold(db, i64::try_from(now.len()).unwrap_or(i64::MAX))
+    db.counts.add_untold(i64::try_from(now.len()).unwrap_or(i64::MAX));
+    Ok(())
 }
 
 /// Adds to the requests' counts, their rows locked in one order: other nodes record outcomes of them too.
@@ -477,32 +476,6 @@ fn count_requests(db: &mut Db, requests: &BTreeMap<i64, Counts>) -> Sql<()> {
          FROM unnest($1::BIGINT[], $2::INTEGER[], $3::INTEGER[], $4::BIGINT[]) AS k (sequence, succeeded, failed, at)
          WHERE r.sequence = k.sequence",
         &[&sequences, &succeeded, &failed, &last_at],
-    )?;
-    Ok(())
-}
-
-/// Adds to what waits, in this writer's own slot.
-pub(super) fn count_waiting(db: &mut Db, account: &str, more: i64) -> Sql<()> {
-    let slot = db.slot;
-    db.execute(
-        "INSERT INTO account_backlog AS b (account, slot, waiting) VALUES ($1, $2, $3)
-         ON CONFLICT (account, slot) DO UPDATE SET waiting = b.waiting + excluded.waiting",
-        &[&account, &slot, &more],
-    )?;
-    add_to_backlog(db, more, 0)
-}
-
-/// Adds to what is untold, likewise.
-pub(super) fn count_untold(db: &mut Db, more: i64) -> Sql<()> {
-    add_to_backlog(db, 0, more)
-}
-
-fn add_to_backlog(db: &mut Db, waiting: i64, untold: i64) -> Sql<()> {
-    let slot = db.slot;
-    db.execute(
-        "INSERT INTO backlog AS b (slot, waiting, untold) VALUES ($1, $2, $3)
-         ON CONFLICT (slot) DO UPDATE SET waiting = b.waiting + excluded.waiting, untold = b.untold + excluded.untold",
-        &[&slot, &waiting, &untold],
     )?;
     Ok(())
 }
@@ -536,7 +509,7 @@ pub(super) fn warn(db: &mut Db, node: i32, lasts: Duration, warnings: &[Warning]
         )?;
         written.push(rows == 1);
     }
-    count_untold(db, written.iter().map(|written| i64::from(*written)).sum())?;
+    db.counts.add_untold(written.iter().map(|written| i64::from(*written)).sum());
     Ok(written)
 }
 

@@ -1,4 +1,4 @@
-//! Accepting requests, claiming and reading back what waits, and showing them.
+//! Claiming and reading back what waits, and showing requests.
 
 use super::codes::{
     self, HEAD, Heads, PROFILE, get, int, lane, limit, optional_at, read_fault, read_head, read_id,
@@ -6,14 +6,12 @@ use super::codes::{
 };
 use super::connection::{Db, Sql, in_order};
 use super::pages::PAGE;
-use super::record::count_waiting;
-use super::{Postgres, history, leases, pages, record};
+use super::{Postgres, accept, history, leases, pages, record};
 use crate::writer::Urgency;
 use crate::{
     AcceptLimits, Acceptance, Accepted, Backlog, ChangeCounts, Claim, DeviceKey, HistoryForgotten, ITSELF,
-    IdempotencyKey, Lane, NewRequest, NewSubrequest, ProfileKey, ProfileTarget, Recorded, Recording,
-    RequestFilter, RequestView, Requests, Result, SubrequestFilter, SubrequestState, SubrequestView, Target,
-    UnsettledCall, Waiting, Warning, lane_of,
+    Lane, NewRequest, ProfileKey, ProfileTarget, Recorded, Recording, RequestFilter, RequestView, Requests,
+    Result, SubrequestFilter, SubrequestState, SubrequestView, Target, UnsettledCall, Waiting, Warning,
 };
 use async_trait::async_trait;
 use reveille_domain::{
@@ -33,7 +31,7 @@ impl Requests for Postgres {
         accepted: Accepted,
     ) -> Result<Acceptance> {
         let rows = request.subrequests.len();
-        let write = move |db: &mut Db| accept(db, &request, limits);
+        let write = move |db: &mut Db| accept::accept(db, &request, limits);
         let settled = |acceptance: &Acceptance| {
             if let Acceptance::Accepted { sequence } = acceptance {
                 accepted(*sequence);
@@ -206,138 +204,6 @@ impl Requests for Postgres {
     }
 }
 
-fn accept(db: &mut Db, request: &NewRequest, limits: AcceptLimits) -> Sql<Acceptance> {
-    if let Some(key) = &request.key
-        && let Some(answer) = known_by(db, request, key)?
-    {
-        return Ok(answer);
-    }
-    let account = request.account.as_str();
-    let row = db.query_one(
-        "SELECT pg_advisory_xact_lock(hashtextextended($2, 0)), -- whoever asks for the request waits for this
-                EXISTS (SELECT 1 FROM account WHERE name = $1) AS is_there,
-                (SELECT coalesce(sum(waiting), 0)::BIGINT FROM account_backlog WHERE account = $1) AS of_account,
-                (SELECT coalesce(sum(waiting), 0)::BIGINT FROM backlog) AS in_all",
-        &[&account, &request.id.to_string()],
-    )?;
-    if !get::<bool>(&row, "is_there")? {
-        return Ok(Acceptance::NoAccount);
-    }
-    let more = i64::try_from(request.subrequests.len()).unwrap_or(i64::MAX);
-    let exceeds = |waiting: i64, limit: u64| u64::try_from(waiting + more).unwrap_or(0) > limit;
-    if exceeds(get(&row, "of_account")?, limits.waiting_per_account)
-        || exceeds(get(&row, "in_all")?, limits.waiting_in_all)
-    {
-        return Ok(Acceptance::Overloaded);
-    }
-    // The key comes first: of two nodes at once, the second waits here for the first's commit.
-    if let Some(key) = &request.key
-        && !insert_key(db, request, key)?
-    {
-        return Ok(known_by(db, request, key)?.unwrap_or(Acceptance::KeyReused));
-    }
-    let sequence = insert_request(db, request)?;
-    insert_subrequests(db, sequence, account, request.action, &request.subrequests)?;
-    count_waiting(db, account, more)?;
-    Ok(Acceptance::Accepted { sequence })
-}
-
-fn known_by(db: &mut Db, request: &NewRequest, key: &IdempotencyKey) -> Sql<Option<Acceptance>> {
-    let known = db.query_opt(
-        "SELECT digest, request_id FROM idempotency_key
-         WHERE account = $1 AND \"user\" = $2 AND key = $3 AND accepted_at > $4",
-        &[&request.account.as_str(), &&*request.user, &&*key.key, &key.since.0],
-    )?;
-    let Some(row) = known else { return Ok(None) };
-    let same = get::<&[u8]>(&row, "digest")? == key.digest;
-    let first = read_id(&row, "request_id")?;
-    Ok(Some(if same { Acceptance::Repeated { request: first } } else { Acceptance::KeyReused }))
-}
-
-/// Whether the key is this request's now; not where another took it in between.
-fn insert_key(db: &mut Db, request: &NewRequest, key: &IdempotencyKey) -> Sql<bool> {
-    let rows = db.execute(
-        "INSERT INTO idempotency_key AS i (account, \"user\", key, digest, request_id, accepted_at)
-         VALUES ($1, $2, $3, $4, $5, $6)
-         ON CONFLICT (account, \"user\", key) DO UPDATE
-             SET digest = excluded.digest, request_id = excluded.request_id, accepted_at = excluded.accepted_at
-             WHERE i.accepted_at <= $7",
-        &[
-            &request.account.as_str(),
-            &&*request.user,
-            &&*key.key,
-            &&key.digest[..],
-            &request.id.to_string(),
-            &request.accepted_at.0,
-            &key.since.0,
-        ],
-    )?;
-    Ok(rows == 1)
-}
-
-fn insert_request(db: &mut Db, request: &NewRequest) -> Sql<i64> {
-    let terms = &request.terms;
-    let reported = terms.reported;
-    let row = db.query_one(
-        "INSERT INTO request (account, request_id, action, service_plan, \"user\", accepted_at, subrequests,
-                              mdn_zip_code, smsr_oid, carrier_name, reason_code, etf_waiver, spares_fallback,
-                              reported_state, reported_status, resumes_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) RETURNING sequence",
-        &[
-            &request.account.as_str(),
-            &request.id.to_string(),
-            &request.action.name(),
-            &request.service_plan.as_deref(),
-            &&*request.user,
-            &request.accepted_at.0,
-            &i32::try_from(request.subrequests.len()).unwrap_or(i32::MAX),
-            &terms.mdn_zip_code.as_deref(),
-            &terms.smsr_oid.as_deref(),
-            &terms.carrier_name.as_deref(),
-            &terms.reason_code.as_deref(),
-            &terms.etf_waiver,
-            &terms.spares_fallback,
-            &reported.and_then(|reported| reported.state).map(codes::state),
-            &reported.and_then(|reported| reported.status).map(codes::status),
-            &terms.resumes_at.map(|at| at.0),
-        ],
-    )?;
-    get(&row, "sequence")
-}
-
-fn insert_subrequests(
-    db: &mut Db,
-    sequence: i64,
-    account: &str,
-    action: Action,
-    subrequests: &[NewSubrequest],
-) -> Sql<()> {
-    let known = |subrequest: &NewSubrequest| subrequest.target.as_ref().ok().cloned();
-    let subjects: Vec<&str> = subrequests.iter().map(|s| codes::subject(&s.subject)).collect();
-    let profiles: Vec<Option<i64>> =
-        subrequests.iter().map(|s| known(s).and_then(|t| t.profile()).map(|t| t.profile.0)).collect();
-    let devices: Vec<Option<i64>> =
-        subrequests.iter().map(|s| known(s).and_then(|t| t.device()).map(|d| d.0)).collect();
-    let lanes: Vec<&str> = subrequests.iter().map(|s| lane(lane_of(action, &s.target))).collect();
-    let faults: Vec<Option<&str>> =
-        subrequests.iter().map(|s| s.target.as_ref().err().map(Fault::name)).collect();
-    let details: Vec<Option<&str>> =
-        subrequests.iter().map(|s| s.target.as_ref().err().and_then(Fault::detail)).collect();
-    db.execute(
-        "INSERT INTO subrequest (sequence, number, account, subject, profile, device, lane, fault, fault_detail)
-         SELECT $1, k.number, $2, k.subject, k.profile, k.device, k.lane, k.fault, k.detail
-         FROM unnest($3::TEXT[], $4::BIGINT[], $5::BIGINT[], $6::TEXT[], $7::TEXT[], $8::TEXT[]) WITH ORDINALITY
-                  AS k (subject, profile, device, lane, fault, detail, number)",
-        &[&sequence, &account, &subjects, &profiles, &devices, &lanes, &faults, &details],
-    )?;
-    for (number, subrequest) in (1..).zip(subrequests) {
-        if let Ok(Target::Page(page)) = &subrequest.target {
-            pages::insert(db, Position { sequence, number }, account, page)?;
-        }
-    }
-    Ok(())
-}
-
 fn lanes(db: &mut Db) -> Sql<Vec<(AccountName, Lane)>> {
     let rows = db.query(
         "SELECT DISTINCT r.account, s.lane FROM request AS r JOIN subrequest AS s USING (sequence)
@@ -370,7 +236,7 @@ fn waiting(
     after: Position,
     at_most: usize,
 ) -> Sql<Vec<Waiting>> {
-    in_order(db)?;
+    in_order(db);
     let rows = db.query(
         &format!(
             "SELECT {HEAD}, {WAITING}, {PAGE} FROM request AS r CROSS JOIN LATERAL
@@ -408,7 +274,7 @@ fn strays(
     except: &[AccountName],
     at_most: usize,
 ) -> Sql<Vec<Waiting>> {
-    in_order(db)?;
+    in_order(db);
     let except: Vec<&str> = except.iter().map(AccountName::as_str).collect();
     let rows = db.query(
         &format!(
