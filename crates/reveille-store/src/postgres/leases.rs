@@ -20,6 +20,8 @@ pub(super) fn number(db: &mut Db) -> Sql<i32> {
 
 /// How an eUICC stands, its row being locked.
 struct Standing {
+    /// Where its row is, which stays there while it is locked: found without a way through an index.
+    place: String,
     /// The earliest subrequest on it without outcome, and whether its request was cancelled.
     earliest: Option<(Position, bool)>,
     /// What the last lease was for.
@@ -43,8 +45,9 @@ pub(super) fn claim(
     };
     let mut answers: Vec<Claim> = claims.iter().map(answer).collect();
     let is_granted = |answer: &Claim| matches!(answer, Claim::Granted { .. });
-    let granted: Vec<_> = claims.iter().zip(&answers).filter(|(_, answer)| is_granted(answer)).collect();
-    let leases = grant(db, node, lasts, &granted.into_iter().map(|(claim, _)| *claim).collect::<Vec<_>>())?;
+    let granted = claims.iter().zip(&answers).filter(|(_, answer)| is_granted(answer));
+    let granted = granted.filter_map(|((device, position), _)| Some((standings.get(&device.0)?, *position)));
+    let leases = grant(db, node, lasts, &granted.collect::<Vec<_>>())?;
     for ((device, _), answer) in claims.iter().zip(&mut answers) {
         if let (Claim::Granted { lease, .. }, Some(number)) = (answer, leases.get(&device.0)) {
             *lease = Lease(*number);
@@ -70,24 +73,25 @@ impl Standing {
 
 /// Locks those of the eUICCs that nobody else has locked, and sees how they stand then.
 fn lock(db: &mut Db, node: i32, devices: &[i64]) -> Sql<HashMap<i64, Standing>> {
-    let locked =
-        "SELECT number FROM device WHERE number = ANY($1) ORDER BY number FOR NO KEY UPDATE SKIP LOCKED";
-    let locked: Vec<i64> =
-        db.query(locked, &[&devices])?.iter().map(|row| get(row, "number")).collect::<Sql<_>>()?;
+    let locked = "SELECT ctid::TEXT AS place FROM device
+                  WHERE number = ANY($1) ORDER BY number FOR NO KEY UPDATE SKIP LOCKED";
+    let locked = db.query(locked, &[&devices])?;
+    let places: Vec<&str> = locked.iter().map(|row| get(row, "place")).collect::<Sql<_>>()?;
     // A statement of its own, so that it sees what was committed while the rows were being locked.
     let rows = db.query(
-        "SELECT d.number AS device, d.lease_sequence, d.lease_position,
-                e.sequence, e.number, e.cancelled,
+        "SELECT d.number AS device, d.ctid::TEXT AS place, d.lease_sequence, d.lease_position, e.sequence, e.number,
+                EXISTS (SELECT 1 FROM request AS r WHERE r.sequence = e.sequence
+                        AND r.cancelled_at IS NOT NULL AND r.ended_at IS NULL) AS cancelled,
                 coalesce(d.lease_node <> $2 AND d.lease_until > clock_timestamp()
                          AND (SELECT l.outcome IS NULL FROM subrequest AS l
                               WHERE l.sequence = d.lease_sequence AND l.number = d.lease_position), false) AS is_others
-         FROM unnest($1::BIGINT[]) AS k (device) JOIN device AS d ON d.number = k.device
+         FROM device AS d
          LEFT JOIN LATERAL
-             (SELECT s.sequence, s.number, r.cancelled_at IS NOT NULL AS cancelled
-              FROM subrequest AS s JOIN request AS r USING (sequence)
+             (SELECT s.sequence, s.number FROM subrequest AS s
               WHERE s.device = d.number AND s.ended_at IS NULL
-              ORDER BY s.sequence, s.number LIMIT 1) AS e ON true",
-        &[&locked, &node],
+              ORDER BY s.sequence, s.number LIMIT 1) AS e ON true
+         WHERE d.ctid = ANY($1::TEXT[]::TID[])",
+        &[&places, &node],
     )?;
     rows.iter().map(|row| Ok((get(row, "device")?, read_standing(row)?))).collect()
 }
@@ -104,7 +108,7 @@ fn read_standing(row: &Row) -> Sql<Standing> {
         Some(sequence) => Some(Position { sequence, number: read_u32(row, "lease_position")? }),
         None => None,
     };
-    Ok(Standing { earliest, leased, is_others: get(row, "is_others")? })
+    Ok(Standing { place: get(row, "place")?, earliest, leased, is_others: get(row, "is_others")? })
 }
 
 /// Writes the leases; each eUICC's number.
@@ -112,21 +116,21 @@ fn grant(
     db: &mut Db,
     node: i32,
     lasts: Duration,
-    granted: &[(DeviceKey, Position)],
+    granted: &[(&Standing, Position)],
 ) -> Sql<HashMap<i64, i64>> {
     if granted.is_empty() {
         return Ok(HashMap::new());
     }
-    let devices: Vec<i64> = granted.iter().map(|(device, _)| device.0).collect();
+    let places: Vec<&str> = granted.iter().map(|(standing, _)| &*standing.place).collect();
     let sequences: Vec<i64> = granted.iter().map(|(_, position)| position.sequence).collect();
     let numbers: Vec<i32> = granted.iter().map(|(_, position)| int(position.number)).collect();
     let rows = db.query(
         "UPDATE device AS d SET lease = nextval('lease_number'), lease_node = $4,
                 lease_until = clock_timestamp() + $5::BIGINT * INTERVAL '1 millisecond',
                 lease_sequence = k.sequence, lease_position = k.number
-         FROM unnest($1::BIGINT[], $2::BIGINT[], $3::INTEGER[]) AS k (device, sequence, number)
-         WHERE d.number = k.device RETURNING d.number, d.lease",
-        &[&devices, &sequences, &numbers, &node, &millis(lasts)],
+         FROM unnest($1::TEXT[]::TID[], $2::BIGINT[], $3::INTEGER[]) AS k (place, sequence, number)
+         WHERE d.ctid = k.place RETURNING d.number, d.lease",
+        &[&places, &sequences, &numbers, &node, &millis(lasts)],
     )?;
     rows.iter().map(|row| Ok((get(row, "number")?, get(row, "lease")?))).collect()
 }
