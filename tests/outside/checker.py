@@ -260,7 +260,8 @@ def check_profiles(report, world, fleet):
     report.none("every imported profile is there, and no other",
                 sorted(set(fleet) ^ set(world.profiles)))
     gaps, ends, untouched, doubts = [], [], [], []
-    doubtful = {sub["iccid"] for _, sub in world.each_subrequest() if sub.get("fault", {}).get("code") == CANCELLED}
+    cancelled = {(request["requestId"], sub["number"]) for request, sub in world.each_subrequest()
+                 if sub.get("fault", {}).get("code") == CANCELLED}
     for iccid, profile in world.profiles.items():
         before = fleet.get(iccid)
         if before is None:
@@ -275,12 +276,19 @@ def check_profiles(report, world, fleet):
                 (before.eid, before.network, before.role, before.profile_status) \
                 or (profile["state"] == SUSPEND) != ("suspendedBy" in profile):
             untouched.append(f"{profile}, imported {before}")
-        if profile["inDoubt"] and iccid not in doubtful:
+        if profile["inDoubt"] and not left_in_doubt(world.histories.get(iccid, ()), cancelled):
             doubts.append(iccid)
     report.none("every history goes from → to without a gap, from the imported state", gaps)
     report.none("every profile's state is where its history ends", ends)
     report.none("nothing else of a profile changed; a reason of suspension exactly while suspended", untouched)
-    report.none("no profile is in doubt but by a cancellation", doubts)
+    report.none("no profile is in doubt but by a cancellation, until its next success", doubts)
+
+
+def left_in_doubt(history, cancelled):
+    """Whether one of the cancelled subrequests left a doubt that no success after it, in order and in time, has ended."""
+    return any(entry["inDoubt"] and (entry.get("requestId"), entry["number"]) in cancelled
+               and not any(instant(later["at"]) > instant(entry["at"]) for later in changes(history[at + 1:]))
+               for at, entry in enumerate(history))
 
 
 def check_order(report, world, fleet, by_request):

@@ -24,17 +24,17 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections import namedtuple
+from collections import Counter, namedtuple
 from contextlib import closing, redirect_stdout
 from pathlib import Path
 
-from checker import check
+from checker import KILL_SLACK, all_subrequests, check
 from journal import Journal
-from listener import Listener
+from listener import Listener, without_count
 from report import Report
 from server import (ACCOUNT, ACTIONS, NoAnswer, Server, action_body, apply_text, argument, arguments_of, fleet, run_proof,
                     scratch)
-from workload import BULK, NEXT_BULK_BELOW, Workload
+from workload import BULK, ENDED_WITHIN, NEXT_BULK_BELOW, Workload
 
 KILLED_AFTER = (0.02, 0.8)  # seconds after the server was ready
 STARTING_KILLED_AFTER = (0.0, 0.08)
@@ -215,7 +215,7 @@ def prove(report, arguments, dice):
         workload = Workload(folder, arguments.binary, dice.random(), "20ms", profiles=3_000)
         try:
             live_and_die(workload, 3, dice)
-            workload.finish(report)
+            workload.finish(report, lambda: work_to_plant_in(report, workload))
             workload.server.stop()
             evidence = folder / "evidence"
             evidence.mkdir()
@@ -231,6 +231,23 @@ def prove(report, arguments, dice):
                              "could not be planted" if not planted else f"what failed: {failed}")
         finally:
             workload.close()
+
+
+def work_to_plant_in(report, workload):
+    """Work of which it is certain what becomes, so that every trouble has its place in the evidence.
+
+    It is the last, is no more cut off by a kill, and suspends and resumes what was imported active: the Global profiles
+    change twice, the others, which are suspended with their devices only, not at all. One call has a key, the other has
+    none, and what became of it is seen."""
+    time.sleep(KILL_SLACK)
+    client = workload.client.twin()
+    iccids = [one.iccid for one in workload.active]
+    suspended = workload.act(client, "profile_suspend", iccids, "to-plant-in")
+    resumed = workload.act(client, "profile_resume", iccids)
+    report.equal("what trouble is planted in was accepted", [one and one.status for one in (suspended, resumed)], [200, 200])
+    client.wait_ended(ACCOUNT, ENDED_WITHIN)
+    for subrequest in all_subrequests(client, [resumed.request_id])[0]:
+        workload.journal.saw(resumed.request_id, subrequest)
 
 
 def restore(workload, evidence):
@@ -263,14 +280,20 @@ def in_lines(path, change):
 
 
 def log_line(change):
-    """Changes the listener's log; `change` gets the lines and the index of a callback that was sent once."""
+    """Changes the listener's log; `change` gets the lines and the indices of the callbacks that were sent once."""
     def plant(workload, dice):
         def changed(lines):
-            once = [at for at, line in enumerate(lines) if b" 200 " in line[:30] and b'"callbackCount":1' in line]
-            return change(lines, dice.choice(once), dice)
+            callbacks = [without_count(line.split(b" ", 4)[4]) for line in lines]
+            sends = Counter(callbacks)
+            return change(lines, [at for at, callback in enumerate(callbacks) if sends[callback] == 1], dice)
 
         return in_lines(Path(workload.listener.log), changed)
     return plant
+
+
+def deleted(lines, once, dice):
+    at = dice.choice(once)
+    return lines[:at] + lines[at + 1:]
 
 
 def with_body(line, old, new):
@@ -283,8 +306,8 @@ def with_body(line, old, new):
 
 
 def body_change(old, new):
-    def change(lines, _, dice):
-        fitting = [at for at, line in enumerate(lines) if old in line]
+    def change(lines, once, dice):
+        fitting = [at for at in once if old in lines[at]]
         if not fitting:
             return None
         at = dice.choice(fitting)
@@ -297,7 +320,8 @@ def again_after_the_last_kill(lines, *_):
     return lines + [b"%.6f %b" % (float(at) + 1, rest)]
 
 
-def unknown_request(lines, at, _):
+def unknown_request(lines, once, dice):
+    at = dice.choice(once)
     request_id = re.search(rb'"requestId":"([^"]+)"', lines[at]).group(1)
     return lines + [lines[at].replace(request_id, str(uuid.uuid4()).encode())]
 
@@ -316,8 +340,12 @@ def accepted_but_unknown(entries, _):
 
 
 def forgotten_by_the_client(entries, dice):
-    keys = {entry["sent"]: entry.get("key") for entry in entries if "sent" in entry}
-    alone = [entry["answered"] for entry in entries if entry.get("status") == 200 and "answered" in entry and keys[entry["answered"]] is None]
+    """One that asked for what no other asked for: an equal one whose answer was lost would account for it."""
+    asked = {entry["sent"]: (entry["action"], *entry["iccids"]) for entry in entries if "sent" in entry}
+    times = Counter(asked.values())
+    keyless = {entry["sent"] for entry in entries if "sent" in entry and "key" not in entry}
+    alone = [entry["answered"] for entry in entries if entry.get("status") == 200 and entry.get("answered") in keyless
+             and times[asked[entry["answered"]]] == 1]
     if not alone:
         return None
     number = dice.choice(alone)
@@ -357,13 +385,15 @@ def in_store(*statements):
     return plant
 
 
-A_SUCCESS = ("(SELECT sequence, number FROM history WHERE from_state <> to_state AND in_doubt = 0 "
-             "ORDER BY sequence DESC, number DESC LIMIT 1)")
-ITS_PROFILE = ("(SELECT profile FROM history WHERE from_state <> to_state AND in_doubt = 0 "
-               "ORDER BY sequence DESC, number DESC LIMIT 1)")
+OF_THE_LAST = "FROM history WHERE from_state <> to_state AND in_doubt = 0 ORDER BY sequence DESC, number DESC LIMIT 1"
+A_SUCCESS = f"(SELECT sequence, number {OF_THE_LAST})"
+ITS_PROFILE = f"(SELECT profile {OF_THE_LAST})"
+ITS_OLD_STATE = f"(SELECT from_state {OF_THE_LAST})"
+ITS_SUCCESS_BEFORE = (f"(SELECT sequence, number FROM history WHERE profile = {ITS_PROFILE} AND from_state <> to_state "
+                      f"AND (sequence, number) <> {A_SUCCESS} ORDER BY sequence DESC, number DESC LIMIT 1)")
 PLANTED = {
     "a callback's line is deleted from the listener's log":
-        (log_line(lambda lines, at, _: lines[:at] + lines[at + 1:]), "every outcome was told"),
+        (log_line(deleted), "every outcome was told"),
     "a callback arrives again, though nothing crashed":
         (log_line(again_after_the_last_kill), "a callback is sent twice under one callbackCount only if"),
     "a callback tells of a request that never was":
@@ -379,13 +409,19 @@ PLANTED = {
     "a callback is gone from the store": (in_store(f"DELETE FROM callback WHERE (sequence, number) = {A_SUCCESS}"),
                                           "every subrequest has one callback in the list"),
     "a profile is back in its old state":
-        (in_store(f"UPDATE profile SET state = 'suspended_by_profile' WHERE number = {ITS_PROFILE}"), "every profile's state is where its history ends"),
+        (in_store(f"UPDATE profile SET state = {ITS_OLD_STATE} WHERE number = {ITS_PROFILE}"),
+         "every profile's state is where its history ends"),
     "a change is missing from a history": (in_store(f"DELETE FROM history WHERE (sequence, number) = {A_SUCCESS}"),
                                            "the successes of a profile are exactly the changes in its history"),
     "a success is recorded as a failure":
         (in_store(f"UPDATE subrequest SET outcome = 'failed', fault = 'device_not_found' WHERE (sequence, number) = {A_SUCCESS}"),
          "the counts of every request are those of its list"),
     "a profile is in doubt": (in_store(f"UPDATE profile SET in_doubt = 1 WHERE number = {ITS_PROFILE}"), "no profile is in doubt but by"),
+    "a doubt that a success has ended is back":
+        (in_store(f"UPDATE subrequest SET outcome = 'failed', fault = 'cancelled' WHERE (sequence, number) = {ITS_SUCCESS_BEFORE}",
+                  f"UPDATE history SET in_doubt = 1 WHERE (sequence, number) = {ITS_SUCCESS_BEFORE}",
+                  f"UPDATE profile SET in_doubt = 1 WHERE number = {ITS_PROFILE}"),
+         "no profile is in doubt but by a cancellation, until its next success"),
     "a request's counts are off": (in_store("UPDATE request SET succeeded = succeeded + 1, failed = failed - 1 WHERE failed > 0"),
                                    "the counts of every request are those of its list"),
 }

@@ -248,8 +248,10 @@ class Workload:
 
     # The end
 
-    def finish(self, report):
-        """Ends the sending, repeats what has no answer yet, waits for the last callback, and checks all."""
+    def finish(self, report, last_work=None):
+        """Ends the sending, repeats what has no answer yet, waits for the last callback, and checks all.
+
+        `last_work` is called when nothing else is sent or cancelled any more."""
         self.over.set()
         for thread in self.threads:
             thread.join(120)
@@ -258,6 +260,8 @@ class Workload:
         while self.repeats and time.monotonic() < deadline:
             action, iccids, key, plan = self.repeats.pop(0)
             self.act(client, action, iccids, key, plan)
+        if last_work:
+            last_work()
         report.none("every request with a key was answered in the end",
                     (f"{action} {key}" for action, _, key, _ in self.repeats))
         report.none("the server answered as the contract says all the time", self.errors)
