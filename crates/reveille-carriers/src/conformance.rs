@@ -56,9 +56,6 @@ pub trait Bench: Send + Sync {
     /// only where the adapter knows ends on the card.
     async fn fresh_card(&self, count: usize) -> Vec<Subscription>;
 
-    /// The ends that the adapter knows; it rejects the others.
-    fn ends(&self) -> &[EndState];
-
     /// Whether the network itself has a profile at that end, seen past the adapter; `None` where that cannot
     /// be seen.
     async fn shows(&self, subscription: &Subscription, end: EndState) -> Option<bool>;
@@ -164,7 +161,7 @@ const PLAN: &str = "Plan of the suite";
 /// Each end that the adapter knows is reached, stays reached when it is asked for again under the same id,
 /// and under another.
 pub async fn every_end_that_is_known_is_reached_and_may_be_repeated(bench: &dyn Bench) {
-    for end in EndState::ALL.into_iter().filter(|end| bench.ends().contains(end)) {
+    for end in EndState::ALL.into_iter().filter(|end| bench.carrier().capabilities().ends.contains(end)) {
         let about =
             if end.touches_card() { bench.fresh_card(2).await.split_off(1) } else { bench.fresh(2).await };
         let first = operations(bench.request_id(), &about, end);
@@ -180,7 +177,7 @@ pub async fn every_end_that_is_known_is_reached_and_may_be_repeated(bench: &dyn 
 
 /// An end that the adapter does not know is rejected for good, at once.
 pub async fn ends_that_are_not_known_are_rejected(bench: &dyn Bench) {
-    for end in EndState::ALL.into_iter().filter(|end| !bench.ends().contains(end)) {
+    for end in EndState::ALL.into_iter().filter(|end| !bench.carrier().capabilities().ends.contains(end)) {
         let batch = operations(bench.request_id(), &bench.fresh(2).await, end);
         let replies = call(&*bench.carrier(), &batch).await;
         for operation in &batch {
@@ -192,7 +189,7 @@ pub async fn ends_that_are_not_known_are_rejected(bench: &dyn Bench) {
 
 /// Enabling one profile of an eUICC disables the others.
 pub async fn one_profile_of_a_card_is_enabled(bench: &dyn Bench) {
-    if !bench.ends().contains(&EndState::Enabled) {
+    if !bench.carrier().capabilities().ends.contains(&EndState::Enabled) {
         return;
     }
     let card = bench.fresh_card(3).await;
@@ -209,7 +206,7 @@ pub async fn one_profile_of_a_card_is_enabled(bench: &dyn Bench) {
 pub async fn a_profile_goes_through_its_life_on_a_card(bench: &dyn Bench) {
     use EndState::{Deleted, Disabled, Downloaded, Enabled};
     let life = [Enabled, Disabled, Deleted, Downloaded, Enabled];
-    if !life.iter().all(|end| bench.ends().contains(end)) {
+    if !life.iter().all(|end| bench.carrier().capabilities().ends.contains(end)) {
         return;
     }
     let about = bench.fresh_card(2).await.split_off(1);
@@ -221,7 +218,7 @@ pub async fn a_profile_goes_through_its_life_on_a_card(bench: &dyn Bench) {
 
 /// A call that touches cards and is dropped is settled by repeating it.
 pub async fn a_card_call_that_was_dropped_is_settled_by_repeating(bench: &dyn Bench) {
-    if !bench.ends().contains(&EndState::Enabled) {
+    if !bench.carrier().capabilities().ends.contains(&EndState::Enabled) {
         return;
     }
     let about = bench.fresh_card(2).await.split_off(1);
@@ -249,6 +246,7 @@ fn operations(request: RequestId, subscriptions: &[Subscription], end_state: End
         end_state,
         service_plan: (end_state == EndState::OnPlan).then(|| PLAN.into()),
         card: if end_state.touches_card() { of.card } else { Vec::new() },
+        begun_before: false,
     };
     numbered.map(operation).collect()
 }
@@ -265,6 +263,7 @@ async fn settle(bench: &dyn Bench, batch: &[Operation]) {
             );
         }
         open.retain(|operation| !settled.contains(&operation.id));
+        open.iter_mut().for_each(|operation| operation.begun_before = true);
         if open.is_empty() {
             break;
         }
@@ -290,8 +289,8 @@ async fn settle(bench: &dyn Bench, batch: &[Operation]) {
 
 fn settles(id: OperationId, reply: &Reply) -> Option<OperationId> {
     match reply {
-        Reply::Done | Reply::AlreadySo => Some(id),
-        Reply::RetryLater { .. } | Reply::Unknown => None,
+        Reply::Done(_) | Reply::AlreadySo => Some(id),
+        Reply::RetryLater { .. } | Reply::Unavailable(_) | Reply::Unknown => None,
         Reply::Rejected { reason } | Reply::RolledBack { reason, .. } => {
             panic!("{id} names a subscription that the network knows; said: {reason}")
         }
@@ -329,6 +328,7 @@ async fn told(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Capabilities, Effect};
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -355,6 +355,11 @@ mod tests {
             "flawed"
         }
 
+        fn capabilities(&self) -> Capabilities {
+            let ends = &[EndState::InService, EndState::Suspended];
+            Capabilities { ends, needs_imsi: false, in_flight_max: usize::MAX }
+        }
+
         async fn apply(&self, operations: Vec<Operation>, replies: Replies) {
             for operation in operations {
                 let mut id = operation.id;
@@ -363,7 +368,7 @@ mod tests {
                     Flaw::None if !known => Reply::Rejected { reason: "unknown here".into() },
                     Flaw::Rejects => Reply::Rejected { reason: "unknown".into() },
                     Flaw::NeverSettles => Reply::Unknown,
-                    _ => Reply::Done,
+                    _ => Reply::Done(Effect::Now),
                 };
                 if !matches!(self.flaw, Flaw::ToldButNotDone) {
                     self.network.lock().unwrap().insert(operation.iccid, operation.end_state);
@@ -413,10 +418,6 @@ mod tests {
 
         async fn fresh_card(&self, _count: usize) -> Vec<Subscription> {
             panic!("it knows no ends on the card")
-        }
-
-        fn ends(&self) -> &[EndState] {
-            &[EndState::InService, EndState::Suspended]
         }
 
         async fn shows(&self, subscription: &Subscription, end: EndState) -> Option<bool> {

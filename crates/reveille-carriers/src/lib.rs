@@ -31,13 +31,25 @@ pub struct Operation {
     pub service_plan: Option<Box<str>>,
     /// Where the card is touched: every profile on the eUICC, this one among them, as they are recorded.
     pub card: Vec<Profile>,
+    /// Whether an earlier try, or another process, may have begun an operation on it that nobody heard the end of:
+    /// what such a one has sent may still be on its way.
+    pub begun_before: bool,
+}
+
+/// When a change is felt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It is in force.
+    Now,
+    /// A device that is attached goes on as it was until it registers with the network again.
+    AtNextRegistration,
 }
 
 /// What a carrier said of one operation. Silence is an answer too, so there is no `Err`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// It is so now, and was not before.
-    Done,
+    Done(Effect),
     /// It was so already. Counts as done: whether a repetition or somebody else did it cannot be told.
     AlreadySo,
     /// Refused for good, in the carrier's words, fit to be shown to a customer.
@@ -57,20 +69,111 @@ pub enum Reply {
         /// When to come again, where the carrier says so.
         after: Option<Duration>,
     },
+    /// Nothing was sent, for the carrier is in trouble of its own; no profile is to blame.
+    Unavailable(Trouble),
     /// Sent, and no telling what became of it: the engine drives it again under the same id.
     Unknown,
+}
+
+/// What keeps a carrier from being used, in words for its operator: who was asked, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It cannot be reached.
+    Transport(Box<str>),
+    /// It does not accept who we say we are. Work waits until that is put right, however long.
+    Credentials(Box<str>),
+}
+
+impl Trouble {
+    /// The words.
+    pub fn words(&self) -> &str {
+        match self {
+            Self::Transport(words) | Self::Credentials(words) => words,
+        }
+    }
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.words())
+    }
 }
 
 impl Reply {
     /// It in one word, for the timeline and the metrics.
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Done => "done",
+            Self::Done(Effect::Now) => "done",
+            Self::Done(Effect::AtNextRegistration) => "done_at_next_registration",
             Self::AlreadySo => "already_so",
             Self::Rejected { .. } => "rejected",
             Self::RolledBack { .. } => "rolled_back",
             Self::RetryLater { .. } => "retry_later",
+            Self::Unavailable(_) => "unavailable",
             Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What an adapter's network can do; the same as long as it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The ends that it knows. A request that needs others is refused before it is accepted.
+    pub ends: &'static [EndState],
+    /// Whether it knows profiles by their IMSI: one without fails at its turn.
+    pub needs_imsi: bool,
+    /// How many operations it has use for at a time, whatever is configured.
+    pub in_flight_max: usize,
+}
+
+/// How an adapter's network is, asked without changing anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It answers.
+    Ok,
+    /// It answers, and something beside it does not.
+    Degraded(Box<str>),
+    /// It cannot be used.
+    Down(Trouble),
+}
+
+/// What a network said of a profile when it was asked, nothing being changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// It knows the profile.
+    Seen(Observed),
+    /// It has no such profile.
+    NoSuchProfile,
+    /// It could not be asked.
+    Unavailable(Trouble),
+    /// It cannot tell.
+    NotAble,
+}
+
+/// How a profile truly is, as far as its network can tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Whether it has network access.
+    pub in_service: Option<bool>,
+    /// Whether it is its card's enabled one.
+    pub enabled: Option<bool>,
+}
+
+impl Observed {
+    /// Whether the profile is at that end; nothing where that cannot be told.
+    pub fn shows(self, end: EndState) -> Option<bool> {
+        let not = |is: bool| !is;
+        match end {
+            EndState::InService => self.in_service,
+            EndState::Suspended | EndState::OutOfService => self.in_service.map(not),
+            EndState::Enabled => self.enabled,
+            EndState::Disabled => self.enabled.map(not),
+            EndState::InServiceAndEnabled => Some(self.in_service? && self.enabled?),
+            EndState::OnPlan
+            | EndState::Downloaded
+            | EndState::DownloadedAndEnabled
+            | EndState::Deleted
+            | EndState::Fallback => None,
         }
     }
 }
@@ -93,10 +196,23 @@ pub trait Carrier: Send + Sync + 'static {
     /// The `kind` of the configuration: `simulated`, …
     fn kind(&self) -> &'static str;
 
+    /// What its network can do.
+    fn capabilities(&self) -> Capabilities;
+
     /// Performs `operations`, no two of which are on the same eUICC, and tells each one's reply as soon as
     /// it is known, so that a slow tail holds nobody up. An operation without a reply when the future ends,
     /// or when the caller drops it at the deadline, is `Unknown`.
     async fn apply(&self, operations: Vec<Operation>, replies: Replies);
+
+    /// What is true of these profiles now, in the order asked; changes nothing. The caller keeps the deadline.
+    async fn observe(&self, profiles: &[Profile]) -> Vec<Observation> {
+        vec![Observation::NotAble; profiles.len()]
+    }
+
+    /// How the network is, without any effect on it. The caller keeps the deadline.
+    async fn probe(&self) -> Health {
+        Health::Ok
+    }
 
     /// The next change that the network made by itself; never, where it reports none. What was told once is
     /// not told again. Safe to drop while it waits.

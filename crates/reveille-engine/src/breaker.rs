@@ -1,4 +1,4 @@
-//! A circuit breaker per carrier: it opens on silence, never on rejections.
+//! A circuit breaker per carrier: it opens on silence and where nothing could be sent, never on rejections.
 
 use reveille_domain::Timestamp;
 use std::time::Duration;
@@ -12,18 +12,15 @@ const OPEN_FIRST: Duration = Duration::from_secs(1);
 /// It never stays open longer.
 const OPEN_LONGEST: Duration = Duration::from_secs(30);
 
-/// How a carrier is.
+/// Whether a carrier may be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// It answers.
-    Answering,
-    /// It has not answered lately; it is tried with one operation at a time.
+pub(crate) enum Circuit {
+    /// It may.
+    Closed,
+    /// With one operation at a time: it has not answered lately.
     Trial,
-    /// It does not answer; it is left alone until then.
-    Silent {
-        /// When it is tried again.
-        until: Timestamp,
-    },
+    /// It is left alone until then.
+    Open { until: Timestamp },
 }
 
 #[derive(Debug, Default)]
@@ -38,22 +35,33 @@ impl Breaker {
         *self = Self::default();
     }
 
-    pub(crate) fn unanswered(&mut self, now: Timestamp) {
+    /// One operation stays without answer; whether that opens it.
+    pub(crate) fn unanswered(&mut self, now: Timestamp) -> bool {
         self.silent += 1;
-        let open = matches!(self.health(now), Health::Silent { .. });
-        if self.silent >= SILENCE_MAX && !open {
-            let longer = OPEN_FIRST.saturating_mul(1_u32.checked_shl(self.openings).unwrap_or(u32::MAX));
-            self.open_until = Some(now.plus(longer.min(OPEN_LONGEST)));
-            self.openings += 1;
-            self.silent = SILENCE_MAX - 1; // the next silence opens it again
-        }
+        self.silent >= SILENCE_MAX && self.open(now)
     }
 
-    pub(crate) fn health(&self, now: Timestamp) -> Health {
+    /// Nothing can be sent; whether that opens it.
+    pub(crate) fn unavailable(&mut self, now: Timestamp) -> bool {
+        self.open(now)
+    }
+
+    fn open(&mut self, now: Timestamp) -> bool {
+        if matches!(self.circuit(now), Circuit::Open { .. }) {
+            return false;
+        }
+        let longer = OPEN_FIRST.saturating_mul(1_u32.checked_shl(self.openings).unwrap_or(u32::MAX));
+        self.open_until = Some(now.plus(longer.min(OPEN_LONGEST)));
+        self.openings += 1;
+        self.silent = SILENCE_MAX - 1; // the next silence opens it again
+        true
+    }
+
+    pub(crate) fn circuit(&self, now: Timestamp) -> Circuit {
         match self.open_until {
-            None => Health::Answering,
-            Some(until) if now < until => Health::Silent { until },
-            Some(_) => Health::Trial,
+            None => Circuit::Closed,
+            Some(until) if now < until => Circuit::Open { until },
+            Some(_) => Circuit::Trial,
         }
     }
 }
@@ -68,13 +76,25 @@ mod tests {
         for _ in 1..SILENCE_MAX {
             breaker.unanswered(Timestamp(0));
         }
-        assert_eq!(breaker.health(Timestamp(0)), Health::Answering);
+        assert_eq!(breaker.circuit(Timestamp(0)), Circuit::Closed);
         breaker.unanswered(Timestamp(0));
-        assert_eq!(breaker.health(Timestamp(0)), Health::Silent { until: Timestamp(1_000) });
-        assert_eq!(breaker.health(Timestamp(1_000)), Health::Trial);
+        assert_eq!(breaker.circuit(Timestamp(0)), Circuit::Open { until: Timestamp(1_000) });
+        assert_eq!(breaker.circuit(Timestamp(1_000)), Circuit::Trial);
         breaker.unanswered(Timestamp(1_000));
-        assert_eq!(breaker.health(Timestamp(1_000)), Health::Silent { until: Timestamp(3_000) });
+        assert_eq!(breaker.circuit(Timestamp(1_000)), Circuit::Open { until: Timestamp(3_000) });
         breaker.answered();
-        assert_eq!(breaker.health(Timestamp(1_000)), Health::Answering);
+        assert_eq!(breaker.circuit(Timestamp(1_000)), Circuit::Closed);
+    }
+
+    #[test]
+    fn it_opens_at_once_where_nothing_can_be_sent() {
+        let mut breaker = Breaker::default();
+        assert!(breaker.unavailable(Timestamp(0)));
+        assert_eq!(breaker.circuit(Timestamp(0)), Circuit::Open { until: Timestamp(1_000) });
+        assert!(!breaker.unavailable(Timestamp(0)), "it is open already");
+        assert!(breaker.unavailable(Timestamp(1_000)));
+        assert_eq!(breaker.circuit(Timestamp(1_000)), Circuit::Open { until: Timestamp(3_000) });
+        breaker.answered();
+        assert_eq!(breaker.circuit(Timestamp(1_000)), Circuit::Closed);
     }
 }

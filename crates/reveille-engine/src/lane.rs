@@ -1,7 +1,7 @@
 //! A lane's control: whether its carrier may be called, how much is under way, and how it is.
 
-use crate::breaker::{Breaker, Health};
-use reveille_carriers::Carrier;
+use crate::breaker::{Breaker, Circuit};
+use reveille_carriers::{Carrier, Health, Trouble};
 use reveille_domain::{Backoff, Network, Timestamp};
 use reveille_store::Lane;
 use std::collections::HashMap;
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tracing::{info, warn};
 
 /// How many outcomes of a lane may wait to be recorded before no more is claimed.
 const RECORDING_MAX: usize = 4_096;
@@ -42,8 +43,10 @@ pub struct CarrierView {
     pub kind: Option<&'static str>,
     /// Whether an operator holds it.
     pub held: bool,
-    /// How it is.
+    /// How it is: what it came to lately, or what it said when it was asked.
     pub health: Health,
+    /// When it is tried again, where it is left alone.
+    pub tried_again_at: Option<Timestamp>,
     /// How many subrequests are claimed.
     pub begun: usize,
 }
@@ -56,6 +59,10 @@ pub(crate) struct LaneControl {
     recording: AtomicUsize,
     held: AtomicBool,
     breaker: Mutex<Breaker>,
+    /// Why the breaker opened last.
+    trouble: Mutex<Option<Trouble>>,
+    /// What the carrier said when it was asked how it is.
+    probed: Mutex<Health>,
     allowance: Mutex<Allowance>,
 }
 
@@ -84,6 +91,8 @@ impl LaneControl {
             recording: AtomicUsize::new(0),
             held: AtomicBool::new(false),
             breaker: Mutex::default(),
+            trouble: Mutex::default(),
+            probed: Mutex::new(Health::Ok),
             allowance: Mutex::new(Allowance { operations: 1.0, at: now }),
         }
     }
@@ -146,10 +155,10 @@ impl LaneControl {
             return 0;
         }
         let Some(setup) = &self.setup else { return RECORDING_MAX.saturating_sub(under_way).min(CLAIM_MAX) };
-        let concurrency = match self.health(now) {
-            Health::Answering => setup.concurrency,
-            Health::Trial => 1,
-            Health::Silent { .. } => 0,
+        let concurrency = match self.circuit(now) {
+            Circuit::Closed => setup.concurrency.min(setup.carrier.capabilities().in_flight_max),
+            Circuit::Trial => 1,
+            Circuit::Open { .. } => 0,
         };
         let calls = concurrency.saturating_sub(self.calls());
         let allowed = setup.rate.map_or(usize::MAX, |rate| self.allowance(rate, now));
@@ -162,7 +171,7 @@ impl LaneControl {
 
     /// When there is room again by the clock alone: the breaker's trial, the next operation of the rate.
     pub(crate) fn room_at(&self, now: Timestamp) -> Option<Timestamp> {
-        if let Health::Silent { until } = self.health(now) {
+        if let Circuit::Open { until } = self.circuit(now) {
             return Some(until);
         }
         let rate = self.setup.as_ref()?.rate?;
@@ -200,19 +209,55 @@ impl LaneControl {
 
     pub(crate) fn answered(&self) {
         self.breaker().answered();
+        if let (Some(trouble), Some(setup)) = (self.trouble().take(), &self.setup) {
+            info!(carrier.kind = setup.carrier.kind(), %trouble, "A carrier answers again");
+        }
     }
 
     pub(crate) fn unanswered(&self, now: Timestamp) {
-        self.breaker().unanswered(now);
+        if self.breaker().unanswered(now) {
+            self.note_trouble(Trouble::Transport("It does not answer in time.".into()));
+        }
     }
 
-    /// Whether its carrier has not answered lately, though nobody holds it.
+    /// Nothing could be sent to it.
+    pub(crate) fn unavailable(&self, now: Timestamp, trouble: Trouble) {
+        self.breaker().unavailable(now);
+        self.note_trouble(trouble);
+    }
+
+    fn note_trouble(&self, trouble: Trouble) {
+        let mut known = self.trouble();
+        if known.as_ref() != Some(&trouble) {
+            let kind = self.setup.as_ref().map(|setup| setup.carrier.kind());
+            warn!(carrier.kind = kind, %trouble, "A carrier cannot be used; what waits for it waits on");
+            *known = Some(trouble);
+        }
+    }
+
+    /// Whether its carrier has not answered lately, though nobody holds it, and it is not for who we say we are.
     pub(crate) fn is_silent_and_not_held(&self, now: Timestamp) -> bool {
-        self.health(now) != Health::Answering && !self.held.load(Ordering::Relaxed)
+        self.circuit(now) != Circuit::Closed
+            && !self.held.load(Ordering::Relaxed)
+            && !self.waits_for_credentials()
     }
 
-    fn health(&self, now: Timestamp) -> Health {
-        self.breaker().health(now)
+    /// Whether the carrier does not accept who we say we are: that is nobody's fault who waits.
+    pub(crate) fn waits_for_credentials(&self) -> bool {
+        matches!(*self.trouble(), Some(Trouble::Credentials(_)))
+    }
+
+    /// What the carrier says when it is asked how it is.
+    pub(crate) fn note_probed(&self, health: Health) {
+        *self.probed.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    }
+
+    fn circuit(&self, now: Timestamp) -> Circuit {
+        self.breaker().circuit(now)
+    }
+
+    fn trouble(&self) -> std::sync::MutexGuard<'_, Option<Trouble>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
@@ -220,11 +265,18 @@ impl LaneControl {
     }
 
     pub(crate) fn view(&self, network: Network, begun: usize, now: Timestamp) -> CarrierView {
+        let trouble = self.trouble().clone();
+        let (health, tried_again_at) = match (self.circuit(now), trouble) {
+            (Circuit::Open { until }, Some(trouble)) => (Health::Down(trouble), Some(until)),
+            (Circuit::Trial, Some(trouble)) => (Health::Degraded(trouble.words().into()), None),
+            _ => (self.probed.lock().unwrap_or_else(PoisonError::into_inner).clone(), None),
+        };
         CarrierView {
             network,
             kind: self.setup.as_ref().map(|setup| setup.carrier.kind()),
             held: self.held.load(Ordering::Relaxed),
-            health: self.health(now),
+            health,
+            tried_again_at,
             begun,
         }
     }

@@ -26,10 +26,10 @@ mod strays;
 
 pub use accept::{Asked, Named};
 pub use answers::PAGE_ENTRIES;
-pub use breaker::Health;
 pub use lane::{CarrierSetup, CarrierView};
 pub use limits::ChangeLimits;
 pub use metrics::Metrics;
+pub use reveille_carriers::Health;
 pub use secrets::{Random, Secrets};
 
 use lane::LaneControl;
@@ -38,6 +38,7 @@ use outbox::Outbox;
 use progress::Progress;
 use record::ToRecord;
 use reveille_callbacks::{Guard, Tls};
+use reveille_carriers::Trouble;
 use reveille_domain::{Clock, Network, Position, RequestId, Schedule, Timestamp};
 use reveille_store::{AcceptLimits, Lane, Mark, ReplayScope, RequestView, Result, Store, StoreError};
 use std::collections::HashMap;
@@ -50,6 +51,9 @@ use tracing::{info, warn};
 
 /// How many callbacks one step of a replay makes due: one transaction of some ten milliseconds.
 const REPLAY_STEP: usize = 1_024;
+
+/// How long a carrier may take to say how it is.
+const PROBED_WITHIN: Duration = Duration::from_secs(2);
 
 /// How the engine works; made from the configuration.
 pub struct EngineConfig {
@@ -186,6 +190,21 @@ impl Engine {
     /// What is counted.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.shared.metrics
+    }
+
+    /// Asks each carrier how it is; one that does not say so in time is down.
+    pub async fn probe_carriers(&self) {
+        for control in self.shared.lanes.values() {
+            let Some(setup) = &control.setup else { continue };
+            let health = tokio::select! {
+                biased;
+                health = setup.carrier.probe() => health,
+                () = self.shared.clock.sleep(PROBED_WITHIN) => {
+                    Health::Down(Trouble::Transport("It does not say how it is.".into()))
+                }
+            };
+            control.note_probed(health);
+        }
     }
 
     /// Where listeners may be.

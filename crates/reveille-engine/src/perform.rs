@@ -5,7 +5,7 @@ use crate::lane::LaneControl;
 use crate::order::{Claimed, Held, Item};
 use crate::record::Ended;
 use crate::{CarrierSetup, Chain, Shared, here};
-use reveille_carriers::{Operation, Reply};
+use reveille_carriers::{Operation, Reply, Trouble};
 use reveille_domain::{
     AccountName, Condition, Decision, Doubt, EndState, Fault, Intent, Left, LeftAs, Network, OperationId,
     Profile, ProfileStatus, Subject, Timestamp, Told, concerns_euicc, decide, doubted_by, enabled_instead,
@@ -205,6 +205,22 @@ impl Shared {
         self.lane(Lane::Network(profile.network)).wake();
     }
 
+    /// Leaves a subrequest for later of which nothing was sent, or gives it up, unless it may wait for ever.
+    fn put_off(&self, work: Work, for_ever: bool, setup: &CarrierSetup) {
+        let now = self.now();
+        let Work { mut item, profile, others, .. } = work;
+        if item.tries == 0 {
+            item.called_at = None;
+        }
+        let give_up_at = item.waiting.request.accepted_at.plus(setup.give_up_after);
+        if now >= give_up_at && !for_ever {
+            return self.end_unsettled(item, &profile, &others);
+        }
+        let random = u64::try_from(self.random.bits() & u128::from(u64::MAX)).unwrap_or(0);
+        self.order().delay(item, now.plus(setup.backoff.delay_after(1, random)));
+        self.lane(Lane::Network(profile.network)).wake();
+    }
+
     /// Tells that a card is slow, once, where that is wanted.
     fn warn_of(&self, item: &mut Item, profile: &Profile, now: Timestamp) {
         let Some(warn_after) = self.config.warn_after else { return };
@@ -231,6 +247,9 @@ pub(crate) fn doubts(item: &Item, others: &[(ProfileKey, Profile)]) -> Vec<Chang
 /// carrier that does not answer. What an operator holds waits on.
 fn give_up(shared: &Arc<Shared>, lane: Lane) {
     let Some(setup) = &shared.lane(lane).setup else { return };
+    if shared.lane(lane).waits_for_credentials() {
+        return;
+    }
     let accepted_before = shared.now().minus(setup.give_up_after);
     let unbegun_too = shared.lane(lane).is_silent_and_not_held(shared.now());
     let items = shared.order().give_up(lane, accepted_before, unbegun_too);
@@ -391,7 +410,10 @@ fn begin(shared: &Shared, batch: &Batch, item: Item, profile: Option<Profile>) -
         }
         Ok(decision) => {
             let id = OperationId { request: request.id, number: item.waiting.number };
-            let operation = operation(id, &decision, &profile, &others, request.service_plan.as_deref());
+            let mut operation = operation(id, &decision, &profile, &others, request.service_plan.as_deref());
+            // What was given up, and left the profile in doubt, may still be on its way too.
+            operation.begun_before =
+                item.tries > 0 || shared.may_have_begun_before(&item) || profile.in_doubt.is_any();
             Some((operation, Work::new(item, profile, target.profile, decision, others, shared.now())))
         }
     }
@@ -458,6 +480,7 @@ fn operation(
         end_state: decision.drives,
         service_plan: service_plan.map(Into::into),
         card,
+        begun_before: false,
     }
 }
 
@@ -580,14 +603,15 @@ async fn call(
 fn settle(shared: &Shared, control: &LaneControl, setup: &CarrierSetup, mut work: Work, reply: Reply) {
     let now = shared.now();
     shared.metrics.replied(work.profile.network, &reply, now.since(work.call.began_at));
-    match reply {
+    match &reply {
         Reply::Unknown => control.unanswered(now),
+        Reply::Unavailable(trouble) => control.unavailable(now, trouble.clone()),
         _ => control.answered(),
     }
     debug!(request.id = %work.item.waiting.request.id, ?reply, "A carrier replied");
     work.call.reply = reply.word();
     match reply {
-        Reply::Done | Reply::AlreadySo => {
+        Reply::Done(_) | Reply::AlreadySo => {
             let Condition { state, status, .. } = work.decision.to;
             let left = LeftAs { state, status, role: work.profile.role };
             let changes = work.done();
@@ -606,6 +630,10 @@ fn settle(shared: &Shared, control: &LaneControl, setup: &CarrierSetup, mut work
         Reply::Unknown => {
             note(shared, &work, now);
             shared.again(work, None, setup);
+        }
+        Reply::Unavailable(trouble) => {
+            control.give_back(1);
+            shared.put_off(work, matches!(trouble, Trouble::Credentials(_)), setup);
         }
     }
 }

@@ -23,12 +23,15 @@ use tracing::{info, warn};
 /// How often a running server looks for what other processes changed in the store.
 const NOTICE_EVERY: Duration = Duration::from_secs(1);
 
+/// How often the carriers are asked how they are.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+
 /// A running server.
 pub struct Server {
     serving: Serving,
     engine: Arc<Engine>,
     store: Arc<dyn Store>,
-    noticing: JoinHandle<()>,
+    noticing: [JoinHandle<()>; 2],
     _lock: Option<File>,
 }
 
@@ -182,7 +185,7 @@ impl Server {
         let app = App::new(Arc::clone(&engine), secrets, given.random, config.api());
         let serving = serve(app, socket, config.server())?;
         info!("Listening on {}", serving.address());
-        let noticing = tokio::spawn(notice(Arc::clone(&engine)));
+        let noticing = [tokio::spawn(notice(Arc::clone(&engine))), tokio::spawn(probe(Arc::clone(&engine)))];
         Ok(Self { serving, engine, store, noticing, _lock: lock })
     }
 
@@ -199,11 +202,20 @@ impl Server {
     /// Answers what is asked already, finishes or safely leaves what is under way, and closes the store.
     pub async fn stop(self) {
         info!("Stopping");
-        self.noticing.abort();
+        self.noticing.iter().for_each(JoinHandle::abort);
         self.serving.stop().await;
         self.engine.stop().await;
         self.store.close();
         info!("Stopped");
+    }
+}
+
+/// Asks the carriers how they are, in real time too.
+#[expect(clippy::disallowed_methods, reason = "networks live in real time, not in the server's clock")]
+async fn probe(engine: Arc<Engine>) {
+    loop {
+        engine.probe_carriers().await;
+        tokio::time::sleep(PROBE_EVERY).await;
     }
 }
 

@@ -29,28 +29,32 @@ pub(crate) struct Carrier {
     kind: Option<&'static str>,
     /// An operator holds it: nothing is begun.
     held: bool,
-    /// `answering`, `trial` (one operation at a time after a silence) or `silent`.
+    /// `ok`; `degraded`: it is tried with one operation at a time, or something beside it does not answer; `down`.
     health: &'static str,
-    /// When a silent carrier is tried again.
+    /// What is wrong where it is not `ok`, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    silent_until: Option<String>,
+    trouble: Option<String>,
+    /// When a carrier that is left alone is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tried_again_at: Option<String>,
     /// How many subrequests are claimed and have neither ended nor been put off.
     begun: usize,
 }
 
 impl From<CarrierView> for Carrier {
     fn from(view: CarrierView) -> Self {
-        let (health, silent_until) = match view.health {
-            Health::Answering => ("answering", None),
-            Health::Trial => ("trial", None),
-            Health::Silent { until } => ("silent", Some(instant(until))),
+        let (health, trouble) = match view.health {
+            Health::Ok => ("ok", None),
+            Health::Degraded(words) => ("degraded", Some(words.into())),
+            Health::Down(trouble) => ("down", Some(trouble.to_string())),
         };
         Self {
             network: view.network.name(),
             kind: view.kind,
             held: view.held,
             health,
-            silent_until,
+            trouble,
+            tried_again_at: view.tried_again_at.map(instant),
             begun: view.begun,
         }
     }

@@ -57,6 +57,10 @@ pub enum Behaviour {
     SuspendedOutside,
     /// Done; a minute after the profile was put in service the network deactivates it by itself.
     DeactivatedOutside,
+    /// Not reachable at the first six tries: the whole carrier is left alone for a while. Then carried out.
+    NetworkUnreachable,
+    /// Likewise for credentials that the network does not accept.
+    CredentialsRefused,
 }
 
 /// What the network does at one try of one operation.
@@ -76,6 +80,10 @@ pub(super) enum Step {
     Postpone {
         after: Option<Duration>,
     },
+    /// Not even sent: the network is not reachable.
+    BeUnreachable,
+    /// Not even sent: the network does not accept who calls.
+    RefuseCredentials,
     /// Neither carried out nor answered; the call ends.
     Lose,
     /// Neither carried out nor answered; the call stays open.
@@ -84,7 +92,7 @@ pub(super) enum Step {
 
 impl Behaviour {
     /// Every behaviour, in the order of the codes.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::AlwaysDone,
         Self::Rejected,
         Self::RetryTwice,
@@ -104,6 +112,8 @@ impl Behaviour {
         Self::DownloadFails,
         Self::SuspendedOutside,
         Self::DeactivatedOutside,
+        Self::NetworkUnreachable,
+        Self::CredentialsRefused,
     ];
 
     /// The name in the configuration.
@@ -128,6 +138,8 @@ impl Behaviour {
             Self::DownloadFails => "download-fails",
             Self::SuspendedOutside => "suspended-outside",
             Self::DeactivatedOutside => "deactivated-outside",
+            Self::NetworkUnreachable => "network-unreachable",
+            Self::CredentialsRefused => "credentials-refused",
         }
     }
 
@@ -154,9 +166,12 @@ impl Behaviour {
                 Step::CarryOutForNow(ProfileState::Suspended(SuspendedBy::Profile))
             }
             (Self::DeactivatedOutside, _) if serves(end) => Step::CarryOutForNow(ProfileState::Deactive),
+            (Self::NetworkUnreachable, 0..=5) => Step::BeUnreachable,
+            (Self::CredentialsRefused, 0..=5) => Step::RefuseCredentials,
             (Self::AlwaysDone | Self::RetryTwice | Self::UnansweredThenDone | Self::RetryWithHint, _)
             | (Self::SlowCard | Self::UnreachableCard | Self::EnablingFails | Self::DownloadFails, _)
-            | (Self::SuspendedOutside | Self::DeactivatedOutside, _) => Step::CarryOut,
+            | (Self::SuspendedOutside | Self::DeactivatedOutside, _)
+            | (Self::NetworkUnreachable | Self::CredentialsRefused, _) => Step::CarryOut,
         }
     }
 }
@@ -178,7 +193,8 @@ impl Step {
             | Self::GoBack
             | Self::CarryOutForNow(_)
             | Self::Reject(_) => true,
-            Self::CarryOutUnanswered | Self::Postpone { .. } | Self::Lose | Self::Hang => false,
+            Self::CarryOutUnanswered | Self::Postpone { .. } => false,
+            Self::BeUnreachable | Self::RefuseCredentials | Self::Lose | Self::Hang => false,
         }
     }
 }

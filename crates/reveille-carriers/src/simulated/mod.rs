@@ -22,12 +22,12 @@ pub use config::{InvalidSimulatedConfig, SimulatedConfig};
 pub use script::{RESERVED_PREFIX, ScriptEntry};
 pub use world::World;
 
-use crate::{Carrier, Operation, Replies, Reply, Report};
+use crate::{Capabilities, Carrier, Observation, Operation, Replies, Reply, Report, Trouble};
 use async_trait::async_trait;
 use behaviour::{REFUSED, Step};
 use memory::{Memory, Past};
 use reports::Reports;
-use reveille_domain::{Clock, Eid, EndState, Iccid, OperationId, Reported, Timestamp};
+use reveille_domain::{Clock, Eid, EndState, Iccid, OperationId, Profile, Reported, Timestamp};
 use script::Manner;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -166,6 +166,14 @@ impl Simulated {
             }
             Step::Reject(reason) => [Some(Reply::Rejected { reason: reason.into() }), None],
             Step::Postpone { after } => [Some(Reply::RetryLater { after }), None],
+            Step::BeUnreachable => [
+                Some(Reply::Unavailable(Trouble::Transport("The simulated network is not reachable".into()))),
+                None,
+            ],
+            Step::RefuseCredentials => {
+                let words = "The simulated network does not accept the credentials";
+                [Some(Reply::Unavailable(Trouble::Credentials(words.into()))), None]
+            }
             Step::Lose | Step::Hang => [None, None],
         }
     }
@@ -217,10 +225,22 @@ impl Carrier for Simulated {
         "simulated"
     }
 
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { ends: &EndState::ALL, needs_imsi: false, in_flight_max: usize::MAX }
+    }
+
     async fn apply(&self, operations: Vec<Operation>, replies: Replies) {
         let arrived = self.clock.now();
         let batch = self.perform(&operations, arrived);
         self.tell(batch, arrived, &replies).await;
+    }
+
+    async fn observe(&self, profiles: &[Profile]) -> Vec<Observation> {
+        let world = self.world.lock();
+        profiles
+            .iter()
+            .map(|profile| Observation::Seen(world.observed(&profile.iccid, &profile.eid)))
+            .collect()
     }
 
     async fn report(&self) -> Report {

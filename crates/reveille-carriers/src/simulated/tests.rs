@@ -1,6 +1,7 @@
 //! The simulated network under a clock that tests move by hand: nobody sleeps.
 
 use super::*;
+use crate::Effect;
 use crate::conformance::{self, Bench, Subscription};
 use reveille_domain::clock::ManualClock;
 use reveille_domain::{Doubt, Network, Profile, ProfileState, ProfileStatus, RequestId, Role, SuspendedBy};
@@ -121,10 +122,6 @@ impl Bench for Net {
         fresh
     }
 
-    fn ends(&self) -> &[EndState] {
-        &EndState::ALL
-    }
-
     async fn shows(&self, of: &Subscription, end: EndState) -> Option<bool> {
         self.carrier.shows(&of.iccid, &of.eid, end)
     }
@@ -159,6 +156,7 @@ fn operation(request: RequestId, number: u32, iccid: &str, end_state: EndState) 
         end_state,
         service_plan: None,
         card: Vec::new(),
+        begun_before: false,
     }
 }
 
@@ -187,10 +185,10 @@ async fn a_profile_is_done_once_and_then_already_so() {
     let iccid = "89148000000800139708";
     assert_eq!(net.state_of(iccid), None);
     let resume = net.resume(iccid);
-    assert_eq!(resume.told().await, [Reply::Done]);
+    assert_eq!(resume.told().await, [DONE]);
     assert_eq!(resume.told().await, [Reply::AlreadySo]);
     assert_eq!(net.resume(iccid).told().await, [Reply::AlreadySo]);
-    assert_eq!(net.operation(iccid, EndState::Suspended).told().await, [Reply::Done]);
+    assert_eq!(net.operation(iccid, EndState::Suspended).told().await, [DONE]);
     assert_eq!(net.state_of(iccid), Some(EndState::Suspended));
     assert_eq!(net.carrier.kind(), "simulated");
 }
@@ -198,7 +196,7 @@ async fn a_profile_is_done_once_and_then_already_so() {
 #[tokio::test]
 async fn code_00_is_done() {
     let net = Net::scripted();
-    assert_eq!(net.resume(&reserved("00")).told().await, [Reply::Done]);
+    assert_eq!(net.resume(&reserved("00")).told().await, [DONE]);
     assert_eq!(net.state_of(&reserved("00")), IN_SERVICE);
 }
 
@@ -214,7 +212,7 @@ async fn code_01_is_rejected_at_each_try_and_not_carried_out() {
 #[tokio::test]
 async fn code_02_is_done_at_the_third_try_of_each_operation() {
     let net = Net::scripted();
-    for settled in [Reply::Done, Reply::AlreadySo] {
+    for settled in [DONE, Reply::AlreadySo] {
         let resume = net.resume(&reserved("02"));
         assert_eq!(resume.told().await, [RETRY]);
         assert_eq!(resume.told().await, [RETRY]);
@@ -237,7 +235,7 @@ async fn code_04_is_lost_and_then_done() {
     let resume = net.resume(&reserved("04"));
     assert_eq!(resume.told().await, []);
     assert_eq!(net.state_of(&reserved("04")), None);
-    assert_eq!(resume.told().await, [Reply::Done]);
+    assert_eq!(resume.told().await, [DONE]);
 }
 
 #[tokio::test]
@@ -245,7 +243,7 @@ async fn code_05_keeps_the_call_open_and_holds_no_other_up() {
     let net = Net::scripted();
     let silent = operation(net.request_id(), 1, &reserved("05"), EndState::InService);
     let other = operation(net.request_id(), 2, &reserved("00"), EndState::InService);
-    for settled in [Reply::Done, Reply::AlreadySo] {
+    for settled in [DONE, Reply::AlreadySo] {
         let (sender, mut replies) = mpsc::unbounded_channel();
         let mut call = std::pin::pin!(net.carrier.apply(vec![silent.clone(), other.clone()], sender));
         tokio::select! {
@@ -273,7 +271,7 @@ async fn code_07_is_answered_after_five_seconds_and_holds_no_other_up() {
     let slow = operation(request, 1, &reserved("07"), EndState::InService);
     let fast = operation(request, 2, &reserved("00"), EndState::InService);
     let told = net.call(vec![slow.clone(), fast.clone()]).await;
-    assert_eq!(told, [(fast.id, Reply::Done, 0), (slow.id, Reply::Done, 5_000)]);
+    assert_eq!(told, [(fast.id, DONE, 0), (slow.id, DONE, 5_000)]);
 }
 
 #[tokio::test]
@@ -289,7 +287,7 @@ async fn code_08_is_told_to_retry_for_ever() {
 #[tokio::test]
 async fn code_09_is_told_the_same_twice() {
     let net = Net::scripted();
-    assert_eq!(net.resume(&reserved("09")).told().await, [Reply::Done, Reply::Done]);
+    assert_eq!(net.resume(&reserved("09")).told().await, [DONE, DONE]);
 }
 
 #[tokio::test]
@@ -306,14 +304,14 @@ async fn code_11_is_done_after_a_retry_with_a_hint() {
     let net = Net::scripted();
     let resume = net.resume(&reserved("11"));
     assert_eq!(resume.told().await, [Reply::RetryLater { after: Some(Duration::from_secs(1)) }]);
-    assert_eq!(resume.told().await, [Reply::Done]);
+    assert_eq!(resume.told().await, [DONE]);
 }
 
 #[tokio::test]
 async fn code_12_is_done_and_then_said_to_be_rejected() {
     let latency = Duration::from_millis(20);
     let net = Net::new(SimulatedConfig { scripted: true, latency, ..SimulatedConfig::default() });
-    assert_eq!(net.resume(&reserved("12")).told().await, [Reply::Done, rejected()]);
+    assert_eq!(net.resume(&reserved("12")).told().await, [DONE, rejected()]);
     assert_eq!(net.state_of(&reserved("12")), IN_SERVICE);
 }
 
@@ -321,21 +319,21 @@ async fn code_12_is_done_and_then_said_to_be_rejected() {
 async fn an_unlisted_code_is_done() {
     let net = Net::scripted();
     for code in ["13", "99"] {
-        assert_eq!(net.resume(&reserved(code)).told().await, [Reply::Done]);
+        assert_eq!(net.resume(&reserved(code)).told().await, [DONE]);
     }
 }
 
 #[tokio::test]
 async fn reserved_iccids_mean_nothing_unless_scripted() {
     let net = Net::new(SimulatedConfig::default());
-    assert_eq!(net.resume(&reserved("01")).told().await, [Reply::Done]);
+    assert_eq!(net.resume(&reserved("01")).told().await, [DONE]);
 }
 
 #[tokio::test]
 async fn reserved_iccids_are_spared_from_chance() {
     let net =
         Net::new(SimulatedConfig { scripted: true, rejected_per_mille: 1000, ..SimulatedConfig::default() });
-    assert_eq!(net.resume(&reserved("00")).told().await, [Reply::Done]);
+    assert_eq!(net.resume(&reserved("00")).told().await, [DONE]);
     assert_eq!(net.resume("89148000000800139708").told().await, [rejected()]);
 }
 
@@ -366,8 +364,8 @@ async fn a_configured_script_decides_by_the_first_entry_that_fits_and_before_the
     let net = Net::new(SimulatedConfig { scripted: true, script, ..SimulatedConfig::default() });
     assert_eq!(net.resume("89148100000000000001").told().await, [rejected()]);
     assert_eq!(net.resume("89148200000000000001").told().await, [Reply::AlreadySo]);
-    assert_eq!(net.resume(&reserved("01")).told().await, [Reply::Done]);
-    assert_eq!(net.resume("89880000000000000001").told().await, [Reply::Done]);
+    assert_eq!(net.resume(&reserved("01")).told().await, [DONE]);
+    assert_eq!(net.resume("89880000000000000001").told().await, [DONE]);
 }
 
 #[tokio::test]
@@ -384,9 +382,9 @@ async fn an_entry_applies_to_as_many_operations_as_it_says_however_often_each_is
         assert_eq!(resume.told().await, [RETRY]);
     }
     assert_eq!(three.told().await, [rejected()]);
-    assert_eq!(four.told().await, [Reply::Done]);
-    assert_eq!(one.told().await, [Reply::Done]);
-    assert_eq!(two.told().await, [Reply::Done]);
+    assert_eq!(four.told().await, [DONE]);
+    assert_eq!(one.told().await, [DONE]);
+    assert_eq!(two.told().await, [DONE]);
 }
 
 #[tokio::test]
@@ -395,8 +393,8 @@ async fn an_unanswered_operation_uses_up_one_time_only() {
     let net = Net::new(SimulatedConfig { script, ..SimulatedConfig::default() });
     let resume = net.resume("89148000000000000001");
     assert_eq!(resume.told().await, []);
-    assert_eq!(net.resume("89148000000000000002").told().await, [Reply::Done]);
-    assert_eq!(resume.told().await, [Reply::Done]);
+    assert_eq!(net.resume("89148000000000000002").told().await, [DONE]);
+    assert_eq!(resume.told().await, [DONE]);
 }
 
 fn troubled(seed: u64) -> SimulatedConfig {
@@ -560,8 +558,17 @@ impl Net {
         let id = OperationId { request: self.request_id(), number: 1 };
         let (iccid, eid) = (card[at].iccid.clone(), card[at].eid.clone());
         let card = card.to_vec();
-        let operation =
-            Operation { id, iccid, eid, imsi: None, msisdn: None, end_state, service_plan: None, card };
+        let operation = Operation {
+            id,
+            iccid,
+            eid,
+            imsi: None,
+            msisdn: None,
+            end_state,
+            service_plan: None,
+            card,
+            begun_before: false,
+        };
         Driven { net: self, operation }
     }
 
@@ -570,6 +577,9 @@ impl Net {
     }
 }
 
+/// What most operations come to.
+const DONE: Reply = Reply::Done(Effect::Now);
+
 const LATER: Reply = Reply::RetryLater { after: Some(Duration::from_secs(30)) };
 
 #[tokio::test]
@@ -577,7 +587,7 @@ async fn both_networks_share_their_cards() {
     let (us, card) = (Net::scripted(), card("00", 2));
     let clock: Arc<dyn Clock> = Arc::new(us.clock.clone());
     let global = Simulated::new(SimulatedConfig::default(), clock, Arc::clone(&us.carrier.world));
-    assert_eq!(us.on_card(&card, 1, EndState::Enabled).told().await, [Reply::Done]);
+    assert_eq!(us.on_card(&card, 1, EndState::Enabled).told().await, [DONE]);
     assert_eq!(global.enabled_on(&card[0].eid), Some(card[1].iccid.clone()));
 }
 
@@ -587,9 +597,9 @@ async fn a_card_whose_enabled_profile_has_no_service_cannot_be_reached() {
     card[0].state = ProfileState::Suspended(SuspendedBy::Device);
     let enable = net.on_card(&card, 1, EndState::Enabled);
     assert_eq!(enable.told().await, [LATER]);
-    assert_eq!(net.operation(card[0].iccid.as_str(), EndState::InService).told().await, [Reply::Done]);
-    assert_eq!(enable.told().await, [Reply::Done]);
-    assert_eq!(net.operation(card[1].iccid.as_str(), EndState::Suspended).told().await, [Reply::Done]);
+    assert_eq!(net.operation(card[0].iccid.as_str(), EndState::InService).told().await, [DONE]);
+    assert_eq!(enable.told().await, [DONE]);
+    assert_eq!(net.operation(card[1].iccid.as_str(), EndState::Suspended).told().await, [DONE]);
     assert_eq!(net.on_card(&card, 0, EndState::Enabled).told().await, [LATER]);
 }
 
@@ -597,11 +607,11 @@ async fn a_card_whose_enabled_profile_has_no_service_cannot_be_reached() {
 async fn what_a_card_uses_or_falls_back_to_cannot_be_deleted() {
     let (net, card) = (Net::scripted(), card("00", 3));
     let said = async |at: usize, end| net.on_card(&card, at, end).told().await.remove(0);
-    assert_eq!(said(1, EndState::Fallback).await, Reply::Done);
+    assert_eq!(said(1, EndState::Fallback).await, DONE);
     assert!(matches!(said(1, EndState::Deleted).await, Reply::Rejected { .. }));
     assert!(matches!(said(0, EndState::Deleted).await, Reply::Rejected { .. }));
-    assert_eq!(said(2, EndState::Fallback).await, Reply::Done);
-    assert_eq!(said(1, EndState::Deleted).await, Reply::Done);
+    assert_eq!(said(2, EndState::Fallback).await, DONE);
+    assert_eq!(said(1, EndState::Deleted).await, DONE);
     assert!(matches!(said(1, EndState::Enabled).await, Reply::Rejected { .. }));
 }
 
@@ -609,9 +619,9 @@ async fn what_a_card_uses_or_falls_back_to_cannot_be_deleted() {
 async fn a_disabled_profile_gives_way_to_what_the_card_falls_back_to() {
     let (net, card) = (Net::scripted(), card("00", 3));
     let said = async |at: usize, end| net.on_card(&card, at, end).told().await.remove(0);
-    assert_eq!(said(2, EndState::Fallback).await, Reply::Done);
-    assert_eq!(said(1, EndState::Enabled).await, Reply::Done);
-    assert_eq!(said(1, EndState::Disabled).await, Reply::Done);
+    assert_eq!(said(2, EndState::Fallback).await, DONE);
+    assert_eq!(said(1, EndState::Enabled).await, DONE);
+    assert_eq!(said(1, EndState::Disabled).await, DONE);
     assert_eq!(net.enabled(&card), Some(card[2].iccid.clone()));
 }
 
@@ -622,8 +632,8 @@ async fn code_13_is_a_card_that_answers_the_fourth_time() {
     for _ in 0..3 {
         assert_eq!(enable.told().await, [LATER]);
     }
-    assert_eq!(enable.told().await, [Reply::Done]);
-    assert_eq!(net.resume(card[1].iccid.as_str()).told().await, [Reply::Done], "its network is quick");
+    assert_eq!(enable.told().await, [DONE]);
+    assert_eq!(net.resume(card[1].iccid.as_str()).told().await, [DONE], "its network is quick");
 }
 
 #[tokio::test]
@@ -650,7 +660,7 @@ async fn code_15_goes_back_to_what_was_enabled_before_whatever_the_fallback() {
     let lead = || Some(card[0].iccid.clone());
     assert_eq!(went_back(net.on_card(&card, 1, EndState::Enabled).told().await), lead());
     assert_eq!(net.enabled(&card), lead());
-    assert_eq!(net.on_card(&card, 2, EndState::Fallback).told().await, [Reply::Done]);
+    assert_eq!(net.on_card(&card, 2, EndState::Fallback).told().await, [DONE]);
     assert_eq!(went_back(net.on_card(&card, 1, EndState::DownloadedAndEnabled).told().await), lead());
 }
 
@@ -682,7 +692,7 @@ async fn code_16_rejects_downloads_and_nothing_else() {
     card[1].status = ProfileStatus::NotDownloaded;
     let download = net.on_card(&card, 1, EndState::Downloaded).told().await;
     assert_eq!(download, [Reply::Rejected { reason: "The download failed".into() }]);
-    assert_eq!(net.resume(card[1].iccid.as_str()).told().await, [Reply::Done]);
+    assert_eq!(net.resume(card[1].iccid.as_str()).told().await, [DONE]);
 }
 
 #[tokio::test]
@@ -692,7 +702,7 @@ async fn codes_17_and_18_are_undone_by_the_network_a_minute_later_and_reported()
     {
         let net = Net::scripted();
         let began = net.clock.now();
-        assert_eq!(net.resume(&reserved(code)).told().await, [Reply::Done]);
+        assert_eq!(net.resume(&reserved(code)).told().await, [DONE]);
         let report = net.driving(net.carrier.report()).await;
         assert_eq!(net.clock.now().since(began), Duration::from_secs(60));
         assert_eq!(report.reported, Reported { state: Some(state), status: None });

@@ -4,7 +4,7 @@
 //! disables the US one. It is first seen with an operation that touches it, as it is recorded then.
 
 use super::memory::profile_key;
-use crate::{Operation, Reply};
+use crate::{Effect, Observed, Operation, Reply};
 use reveille_domain::rules::{enabled_instead, falls_back_to};
 use reveille_domain::{Eid, EndState, Iccid, Profile, ProfileState, ProfileStatus, Reported};
 use std::collections::HashMap;
@@ -85,6 +85,14 @@ impl Inner {
             EndState::Disabled => on_card().map(|p| p.status.is_on_card() && !p.status.is_enabled()),
             EndState::Deleted => on_card().map(|profile| !profile.status.is_on_card()),
             EndState::Fallback => on_card().map(|profile| profile.fallback),
+        }
+    }
+
+    /// How a profile is; nothing of what no operation has touched.
+    pub(super) fn observed(&self, iccid: &Iccid, eid: &Eid) -> Observed {
+        Observed {
+            in_service: self.service_of(iccid).map(|service| service == EndState::InService),
+            enabled: self.shows(iccid, eid, EndState::Enabled),
         }
     }
 
@@ -175,7 +183,7 @@ pub(super) fn downloads(end: EndState) -> bool {
 }
 
 fn said(already: bool) -> Reply {
-    if already { Reply::AlreadySo } else { Reply::Done }
+    if already { Reply::AlreadySo } else { Reply::Done(Effect::Now) }
 }
 
 fn rejected(reason: &str) -> Reply {
@@ -218,7 +226,7 @@ fn change(card: &mut [Profile], at: usize, end: EndState) -> Reply {
         EndState::Downloaded if status.is_on_card() => Reply::AlreadySo,
         EndState::Downloaded => {
             card[at].status = ProfileStatus::DownloadDisable;
-            Reply::Done
+            Reply::Done(Effect::Now)
         }
         EndState::DownloadedAndEnabled => {
             enable(card, at, ProfileStatus::DownloadEnable);
@@ -240,14 +248,14 @@ fn change(card: &mut [Profile], at: usize, end: EndState) -> Reply {
             if let Some(back) = falls_back_without(card, at) {
                 enable(card, back, ProfileStatus::Enable);
             }
-            Reply::Done
+            Reply::Done(Effect::Now)
         }
         EndState::Deleted if !status.is_on_card() => Reply::AlreadySo,
         EndState::Deleted if status.is_enabled() => rejected("the profile is the enabled one"),
         EndState::Deleted if card[at].fallback => rejected("the card falls back to the profile"),
         EndState::Deleted => {
             card[at].status = ProfileStatus::Delete;
-            Reply::Done
+            Reply::Done(Effect::Now)
         }
         EndState::Fallback if !status.is_on_card() => rejected("the profile is not on the card"),
         EndState::Fallback => {
@@ -255,6 +263,8 @@ fn change(card: &mut [Profile], at: usize, end: EndState) -> Reply {
             card.iter_mut().enumerate().for_each(|(other, profile)| profile.fallback = other == at);
             said(already)
         }
-        EndState::InService | EndState::Suspended | EndState::OutOfService | EndState::OnPlan => Reply::Done,
+        EndState::InService | EndState::Suspended | EndState::OutOfService | EndState::OnPlan => {
+            Reply::Done(Effect::Now)
+        }
     }
 }

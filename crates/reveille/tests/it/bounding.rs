@@ -73,10 +73,11 @@ async fn the_breaker_opens_on_silence_and_closes_on_the_first_answer() {
     let request = app.resume(&iccids).await;
     app.settle().await;
     let silent = app.carrier("global").await;
-    assert_eq!(silent["health"], "silent");
-    assert!(silent["silentUntil"].is_string());
+    assert_eq!(silent["health"], "down");
+    assert_eq!(silent["trouble"], "It does not answer in time.");
+    assert!(silent["triedAgainAt"].is_string());
     app.settle_for("5m").await;
-    assert_eq!(app.carrier("global").await["health"], "answering");
+    assert_eq!(app.carrier("global").await["health"], "ok");
     assert_eq!(app.request(&request).await["succeeded"], 200);
 }
 
@@ -88,11 +89,62 @@ async fn a_silent_carrier_is_left_alone_for_longer_and_longer() {
     let app = App::configured(keys, &fleet::of(&iccids, "global suspended")).await;
     let request = app.resume(&iccids).await;
     app.settle_for("1500ms").await;
-    assert_eq!(app.carrier("global").await["health"], "silent");
+    assert_eq!(app.carrier("global").await["health"], "down");
     app.settle_for("5m").await;
     assert!(app.carrier("global").await["begun"].as_u64().unwrap() <= 1, "one trial at a time");
     app.settle_for("2h").await;
     assert_eq!(app.request(&request).await["failed"], 70);
+}
+
+#[tokio::test]
+async fn a_carrier_that_cannot_be_used_is_left_alone_at_once_and_nothing_was_begun() {
+    let iccids = fleet::iccids(0, 1);
+    let script = r#"[{ iccid_prefix = "", behaviour = "network-unreachable", times = 1 }]"#;
+    let app =
+        App::configured([("CARRIERS_GLOBAL_SCRIPT", script)], &fleet::of(&iccids, "global suspended")).await;
+    let request = app.resume(&iccids).await;
+    app.settle().await;
+    let down = app.carrier("global").await;
+    assert_eq!(
+        (&down["health"], &down["trouble"]),
+        (&json!("down"), &json!("The simulated network is not reachable"))
+    );
+    app.settle_for("5m").await;
+    assert_eq!(app.carrier("global").await["health"], "ok");
+    assert_eq!(app.request(&request).await["succeeded"], 1);
+    let timeline = app.get(&format!("/api/reveille/v1/profiles/{}/timeline", iccids.trim())).await;
+    let events = timeline["timeline"][0]["events"].as_array().unwrap();
+    let called: Vec<_> = events.iter().filter(|event| event["event"] == "called").collect();
+    assert_eq!(called.len(), 1, "nothing was sent before: {called:?}");
+    assert!(called[0]["detail"].as_str().unwrap().starts_with("call 1 to the carrier: done"), "{called:?}");
+}
+
+#[tokio::test]
+async fn what_is_cancelled_while_its_carrier_cannot_be_used_leaves_no_doubt() {
+    let iccids = fleet::iccids(0, 1);
+    let script = r#"[{ iccid_prefix = "", behaviour = "network-unreachable", times = 1 }]"#;
+    let app =
+        App::configured([("CARRIERS_GLOBAL_SCRIPT", script)], &fleet::of(&iccids, "global suspended")).await;
+    let request = app.resume(&iccids).await;
+    app.settle_for("2s").await;
+    app.post(&format!("/api/reveille/v1/requests/{request}/cancel"), json!({})).await;
+    app.settle_for("5m").await;
+    assert_eq!(app.request(&request).await["faults"], json!({"REQUEST_CANCELLED": 1}));
+    assert_eq!(app.profile(iccids.trim()).await["inDoubt"], false);
+}
+
+#[tokio::test]
+async fn a_carriers_own_credentials_are_no_reason_to_give_up() {
+    let iccids = fleet::iccids(0, 1);
+    for (behaviour, ends) in [("credentials-refused", "succeeded"), ("network-unreachable", "failed")] {
+        let script = format!(r#"[{{ iccid_prefix = "", behaviour = "{behaviour}", times = 1 }}]"#);
+        let keys = [("CARRIERS_GLOBAL_SCRIPT", &*script), ("CARRIERS_GLOBAL_GIVE_UP_AFTER", "10s")];
+        let app = App::configured(keys, &fleet::of(&iccids, "global suspended")).await;
+        let request = app.resume(&iccids).await;
+        app.settle_for("1h").await;
+        assert_eq!(app.request(&request).await[ends], 1, "{behaviour}");
+        assert_eq!(app.profile(iccids.trim()).await["inDoubt"], false, "{behaviour}: nothing was sent");
+    }
 }
 
 #[tokio::test]
