@@ -84,6 +84,7 @@ pub(crate) fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::IdentifierInvalid { .. }
         | Refusal::TooManyTargets { .. }
         | Refusal::IdempotencyKey { .. }
+        | Refusal::ActionUnsupported { .. }
         | Refusal::InvalidField { .. }
         | Refusal::LoginFailed => StatusCode::BAD_REQUEST,
     }

@@ -23,5 +23,6 @@ pub use request::{
 };
 pub use retry::{Backoff, Schedule};
 pub use rules::{
-    Decision, Intent, Part, concerns_euicc, decide, device_outcome, device_state, doubted_by, enabled_instead,
+    Decision, Intent, Part, concerns_euicc, decide, device_outcome, device_state, doubted_by,
+    enabled_instead, ends_of,
 };

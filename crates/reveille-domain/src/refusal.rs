@@ -1,5 +1,6 @@
 //! Why a request is refused at the door, before anything is kept of it.
 
+use crate::{Action, Network};
 use std::time::Duration;
 
 /// One refusal: the caller's mistake, or a limit of ours. The rows stand in the order in which they are
@@ -71,6 +72,13 @@ pub enum Refusal {
     IdempotencyKey {
         /// Which of the two.
         detail: &'static str,
+    },
+    /// The network of one of the targets cannot do what is asked for; looked at before the write.
+    ActionUnsupported {
+        /// What is asked for.
+        action: Action,
+        /// Which network.
+        network: Network,
     },
     /// 19. The store cannot answer now.
     StoreUnavailable {

@@ -278,14 +278,17 @@ pub fn concerns_euicc(action: Action) -> bool {
     RULES.iter().any(|rule| rule.action == action && concerns(rule))
 }
 
-/// What of a profile an action may have changed that was given up unsettled.
-pub fn doubted_by(action: Action) -> Doubt {
-    let of_action = RULES.iter().filter(|rule| rule.action == action);
-    let ends = of_action.map(|rule| match rule.then {
+/// The ends that a carrier may be asked for by an action; some more than once.
+pub fn ends_of(action: Action) -> impl Iterator<Item = EndState> {
+    RULES.iter().filter(move |rule| rule.action == action).map(|rule| match rule.then {
         Then::Leads(lead) => lead.drives,
         Then::Already(_, drives) => drives,
-    });
-    ends.fold(Doubt::NONE, |doubt, end| doubt.and(end.settles()))
+    })
+}
+
+/// What of a profile an action may have changed that was given up unsettled.
+pub fn doubted_by(action: Action) -> Doubt {
+    ends_of(action).fold(Doubt::NONE, |doubt, end| doubt.and(end.settles()))
 }
 
 /// What `intent` does to `profile`, or the fault that its callback tells.

@@ -2,13 +2,15 @@
 
 use crate::order::Item;
 use crate::{Chain, Engine, Shared};
-use reveille_domain::{AccountName, Action, Fate, Fault, Profile, Refusal, RequestId, Subject, Terms};
+use reveille_domain::{
+    AccountName, Action, Fate, Fault, Profile, Refusal, RequestId, Subject, Terms, ends_of,
+};
 use reveille_store::{
-    Acceptance, DeviceTarget, IdempotencyKey, NewRequest, NewSubrequest, Page, ProfileTarget, RequestHead,
-    StoreError, Target, Waiting,
+    Acceptance, DeviceTarget, IdempotencyKey, Lane, NewRequest, NewSubrequest, Page, ProfileTarget,
+    RequestHead, StoreError, Target, Waiting, lane_of,
 };
 use reveille_wire::profile_action::{NamedDevice, NamedTarget};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
@@ -69,6 +71,8 @@ impl Shared {
             Named::Devices(named) => self.find_devices(&asked.account, named).await,
             Named::Pages(pages) => Ok(pages.into_iter().map(page).collect()),
         };
+        let subrequests = found.map_err(|error| refused(&error))?;
+        self.must_be_able(asked.action, &subrequests)?;
         let request = NewRequest {
             id: RequestId::from_random(self.random.bits()),
             account: asked.account,
@@ -78,11 +82,25 @@ impl Shared {
             accepted_at: self.now(),
             user: asked.user,
             key: asked.key,
-            subrequests: found.map_err(|error| refused(&error))?,
+            subrequests,
         };
         // In a task of its own: a caller that hangs up must not come between the commit and the order.
         let keeping = tokio::spawn(Arc::clone(self).keep(request));
         keeping.await.unwrap_or(Err(Refusal::StoreUnavailable { fate: Fate::Unknown }))
+    }
+
+    /// Refuses what the carrier of a target's network cannot do. A network that nobody serves is a fault of its
+    /// profiles, at their turn.
+    fn must_be_able(&self, action: Action, subrequests: &[NewSubrequest]) -> Result<(), Refusal> {
+        let lanes: BTreeSet<Lane> = subrequests.iter().map(|s| lane_of(action, &s.target)).collect();
+        for lane in lanes {
+            let (Lane::Network(network), Some(setup)) = (lane, &self.lane(lane).setup) else { continue };
+            let able = setup.carrier.capabilities().ends;
+            if !ends_of(action).all(|end| able.contains(&end)) {
+                return Err(Refusal::ActionUnsupported { action, network });
+            }
+        }
+        Ok(())
     }
 
     async fn find_profiles(

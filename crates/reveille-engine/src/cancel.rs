@@ -3,8 +3,9 @@
 //! A device's own part is not cancelled: it concludes from its profiles', and so ends last.
 
 use crate::order::Item;
-use crate::perform::{Batch, doubts, told, until_read};
+use crate::perform::{Batch, told, until_read};
 use crate::record::Ended;
+use crate::unsettled::doubts;
 use crate::{Chain, Shared};
 use reveille_domain::{Fault, Profile, RequestId};
 use reveille_store::{ProfileKey, RequestView, Result, Waiting};

@@ -23,6 +23,7 @@ mod record;
 mod retention;
 mod secrets;
 mod strays;
+mod unsettled;
 
 pub use accept::{Asked, Named};
 pub use answers::PAGE_ENTRIES;

@@ -4,11 +4,11 @@ use crate::cancel::{self, Begun};
 use crate::lane::LaneControl;
 use crate::order::{Claimed, Held, Item};
 use crate::record::Ended;
-use crate::{CarrierSetup, Chain, Shared, here};
+use crate::{CarrierSetup, Chain, Shared, here, unsettled};
 use reveille_carriers::{Operation, Reply, Trouble};
 use reveille_domain::{
     AccountName, Condition, Decision, Doubt, EndState, Fault, Intent, Left, LeftAs, Network, OperationId,
-    Profile, ProfileStatus, Subject, Timestamp, Told, concerns_euicc, decide, doubted_by, enabled_instead,
+    Profile, ProfileStatus, Subject, Timestamp, Told, concerns_euicc, decide, enabled_instead,
 };
 use reveille_store::{
     Change, ChangeCounts, Claim, Guard, Lane, PlanChange, ProfileKey, Result, SettlingCall, UnsettledCall,
@@ -22,6 +22,9 @@ use tracing::{debug, warn};
 
 /// How long a subrequest is put off when the store could not be read, or earlier work may stand there.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
+
+/// What is told of a profile whose carrier cannot find it.
+const NO_IMSI: &str = "the inventory has no IMSI of this profile, by which its network knows it";
 
 /// How often what was begun is looked through for what is to be given up.
 const GIVE_UP_EVERY: Duration = Duration::from_secs(600);
@@ -37,7 +40,7 @@ pub(crate) async fn run(shared: Arc<Shared>, lane: Lane) {
         refill(&shared, lane);
         if shared.now().since(gave_up_at) >= GIVE_UP_EVERY {
             gave_up_at = shared.now();
-            give_up(&shared, lane);
+            unsettled::give_up(&shared, lane);
         }
         if claim(&shared, lane) {
             continue;
@@ -116,7 +119,7 @@ fn claim(shared: &Arc<Shared>, lane: Lane) -> bool {
 impl Shared {
     /// Those whose turn it is on their eUICCs also by the store, which is asked where earlier work may stand
     /// there, or other processes work on it. The others are put off, or let go where they have ended.
-    async fn hold(&self, claimed: Claimed) -> Vec<Item> {
+    pub(crate) async fn hold(&self, claimed: Claimed) -> Vec<Item> {
         let Claimed { mut items, unsure: mut asked } = claimed;
         let lease = self.store.lease();
         if lease.is_some() {
@@ -179,25 +182,24 @@ impl Shared {
         self.send(item, Ended { told, changes, call, at: self.now(), claimed: true });
     }
 
-    /// Ends a subrequest as failed because its carrier left it unsettled: what it would have changed is in
-    /// doubt.
-    fn end_unsettled(&self, item: Item, profile: &Profile, others: &[(ProfileKey, Profile)]) {
-        warn!(request.id = %item.waiting.request.id, tries = item.tries, "Gave up a subrequest unsettled");
-        let told = told(&item, Some(profile), Err(Fault::Unsettled));
-        let doubtful = item.tries > 0 || self.may_have_begun_before(&item);
-        let doubts = if doubtful { doubts(&item, others) } else { Vec::new() };
-        self.end(item, told, doubts);
+    /// Ends a subrequest as done.
+    pub(crate) fn end_done(&self, mut work: Work) {
+        let Condition { state, status, .. } = work.decision.to;
+        let left = LeftAs { state, status, role: work.profile.role };
+        let changes = work.done();
+        let told = told(&work.item, Some(&work.profile), Ok(Left::Profile(left)));
+        self.end_by(work.item, told, changes, Some(work.call));
     }
 
     /// Tries a subrequest again later, or gives it up.
-    fn again(&self, work: Work, after: Option<Duration>, setup: &CarrierSetup) {
+    fn again(self: &Arc<Self>, mut work: Work, after: Option<Duration>, setup: &CarrierSetup) {
         let now = self.now();
-        let Work { mut item, profile, others, .. } = work;
-        item.tries = item.tries.saturating_add(1);
-        let give_up_at = item.waiting.request.accepted_at.plus(setup.give_up_after);
+        work.item.tries = work.item.tries.saturating_add(1);
+        let give_up_at = work.item.waiting.request.accepted_at.plus(setup.give_up_after);
         if now >= give_up_at {
-            return self.end_unsettled(item, &profile, &others);
+            return unsettled::end_in_time(self, work);
         }
+        let Work { mut item, profile, .. } = work;
         self.warn_of(&mut item, &profile, now);
         let random = u64::try_from(self.random.bits() & u128::from(u64::MAX)).unwrap_or(0);
         let delay = after.unwrap_or_else(|| setup.backoff.delay_after(item.tries, random));
@@ -206,16 +208,16 @@ impl Shared {
     }
 
     /// Leaves a subrequest for later of which nothing was sent, or gives it up, unless it may wait for ever.
-    fn put_off(&self, work: Work, for_ever: bool, setup: &CarrierSetup) {
+    fn put_off(self: &Arc<Self>, mut work: Work, for_ever: bool, setup: &CarrierSetup) {
         let now = self.now();
-        let Work { mut item, profile, others, .. } = work;
-        if item.tries == 0 {
-            item.called_at = None;
+        if work.item.tries == 0 {
+            work.item.called_at = None;
         }
-        let give_up_at = item.waiting.request.accepted_at.plus(setup.give_up_after);
+        let give_up_at = work.item.waiting.request.accepted_at.plus(setup.give_up_after);
         if now >= give_up_at && !for_ever {
-            return self.end_unsettled(item, &profile, &others);
+            return unsettled::end_in_time(self, work);
         }
+        let Work { item, profile, .. } = work;
         let random = u64::try_from(self.random.bits() & u128::from(u64::MAX)).unwrap_or(0);
         self.order().delay(item, now.plus(setup.backoff.delay_after(1, random)));
         self.lane(Lane::Network(profile.network)).wake();
@@ -235,59 +237,19 @@ impl Shared {
     }
 }
 
-/// What is in doubt when it is not known what became of a subrequest's operation.
-pub(crate) fn doubts(item: &Item, others: &[(ProfileKey, Profile)]) -> Vec<Change> {
-    let of = doubted_by(item.waiting.request.action);
-    let own = item.profile().map(|target| Change::InDoubt { profile: target.profile, of });
-    let others = others.iter().map(|(other, _)| Change::InDoubt { profile: *other, of: of.of_others() });
-    own.into_iter().chain(others).collect()
-}
-
-/// Gives up what was begun and is still unsettled long after its acceptance, and what waits that long for a
-/// carrier that does not answer. What an operator holds waits on.
-fn give_up(shared: &Arc<Shared>, lane: Lane) {
-    let Some(setup) = &shared.lane(lane).setup else { return };
-    if shared.lane(lane).waits_for_credentials() {
-        return;
-    }
-    let accepted_before = shared.now().minus(setup.give_up_after);
-    let unbegun_too = shared.lane(lane).is_silent_and_not_held(shared.now());
-    let items = shared.order().give_up(lane, accepted_before, unbegun_too);
-    if items.is_empty() {
-        return;
-    }
-    let (shared, busy) = (Arc::clone(shared), shared.busy());
-    tokio::spawn(async move {
-        let items = shared.hold(Claimed { items, unsure: Vec::new() }).await;
-        let batch = until_read(&shared, || Batch::read(&shared, &items)).await;
-        for (item, profile) in items.into_iter().zip(&batch.profiles) {
-            match (profile, item.profile()) {
-                (Some(profile), Some(target)) => {
-                    shared.end_unsettled(item, profile, &batch.others(target.profile));
-                }
-                _ => {
-                    let told = told(&item, None, Err(Fault::Unsettled));
-                    shared.end(item, told, Vec::new());
-                }
-            }
-        }
-        drop(busy);
-    });
-}
-
 /// A subrequest whose operation is with its carrier.
-struct Work {
-    item: Item,
-    profile: Profile,
+pub(crate) struct Work {
+    pub(crate) item: Item,
+    pub(crate) profile: Profile,
     key: ProfileKey,
     /// What is recorded when the carrier has done it.
-    decision: Decision,
+    pub(crate) decision: Decision,
     /// The plan that the profile moves to then.
-    plan: Option<PlanChange>,
+    pub(crate) plan: Option<PlanChange>,
     /// The other profiles on its eUICC, where they matter.
-    others: Vec<(ProfileKey, Profile)>,
+    pub(crate) others: Vec<(ProfileKey, Profile)>,
     /// Which of the operation's calls this is, and when it began.
-    call: SettlingCall,
+    pub(crate) call: SettlingCall,
 }
 
 /// Performs claimed subrequests; the carrier's replies are taken until all are known.
@@ -426,7 +388,7 @@ fn lasts_for_a_call(shared: &Shared, item: &Item) -> bool {
     shared.now().plus(timeout) < held.until
 }
 
-fn decided(
+pub(crate) fn decided(
     shared: &Shared,
     batch: &Batch,
     item: &Item,
@@ -434,9 +396,7 @@ fn decided(
     others: &[(ProfileKey, Profile)],
 ) -> std::result::Result<Decision, Fault> {
     let request = &item.waiting.request;
-    if shared.lane(item.lane()).setup.is_none() {
-        return Err(Fault::NetworkUnserved);
-    }
+    let Some(setup) = &shared.lane(item.lane()).setup else { return Err(Fault::NetworkUnserved) };
     if let (Some(at), Some(target)) = (request.terms.resumes_at, item.profile()) {
         let since = batch.since.get(&target.profile).copied().flatten();
         if !shared.lasts_until(since, at) {
@@ -455,6 +415,9 @@ fn decided(
     match item.profile().and_then(|target| batch.counts.get(&target.profile)) {
         Some(counts) if item.tries == 0 => shared.within_limits(&decision, profile, *counts, request)?,
         _ => {}
+    }
+    if setup.carrier.capabilities().needs_imsi && profile.imsi.is_none() {
+        return Err(Fault::CarrierRejected(NO_IMSI.into()));
     }
     Ok(decision)
 }
@@ -485,7 +448,7 @@ fn operation(
 }
 
 impl Work {
-    fn new(
+    pub(crate) fn new(
         mut item: Item,
         profile: Profile,
         key: ProfileKey,
@@ -600,7 +563,7 @@ async fn call(
     }
 }
 
-fn settle(shared: &Shared, control: &LaneControl, setup: &CarrierSetup, mut work: Work, reply: Reply) {
+fn settle(shared: &Arc<Shared>, control: &LaneControl, setup: &CarrierSetup, mut work: Work, reply: Reply) {
     let now = shared.now();
     shared.metrics.replied(work.profile.network, &reply, now.since(work.call.began_at));
     match &reply {
@@ -612,11 +575,7 @@ fn settle(shared: &Shared, control: &LaneControl, setup: &CarrierSetup, mut work
     work.call.reply = reply.word();
     match reply {
         Reply::Done(_) | Reply::AlreadySo => {
-            let Condition { state, status, .. } = work.decision.to;
-            let left = LeftAs { state, status, role: work.profile.role };
-            let changes = work.done();
-            let told = told(&work.item, Some(&work.profile), Ok(Left::Profile(left)));
-            shared.end_by(work.item, told, changes, Some(work.call));
+            shared.end_done(work);
         }
         Reply::Rejected { reason } => reject(shared, work, reason, Vec::new()),
         Reply::RolledBack { reason, enabled } => {

@@ -65,6 +65,7 @@ pub fn code(refusal: &Refusal) -> &'static str {
         Refusal::IdentifierInvalid { .. } => "INPUT_INVALID.Device.Identifier.Invalid",
         Refusal::TooManyTargets { .. } => "INPUT_INVALID.MaxRequestsExceeded",
         Refusal::IdempotencyKey { .. } => "INPUT_INVALID.IdempotencyKey",
+        Refusal::ActionUnsupported { .. } => "INPUT_INVALID.Action.NotSupported",
         Refusal::InvalidField { .. } => "INPUT_INVALID.Field",
         Refusal::LoginFailed => "REQUEST_FAILED.Login.Invalid",
         Refusal::OperatorsOnly => "REQUEST_FAILED.OperatorsOnly",
@@ -99,6 +100,11 @@ pub fn message(refusal: &Refusal) -> String {
             format!("More than {targets_max} profiles. Split the request into several.")
         }
         Refusal::IdempotencyKey { detail } => format!("Idempotency-Key: {detail}."),
+        Refusal::ActionUnsupported { action, network } => format!(
+            "The carrier of network {} cannot do {}; leave its profiles out, or name another action.",
+            network.name(),
+            action.name()
+        ),
         Refusal::StoreUnavailable { fate: Fate::Refused } => "The store cannot answer now; nothing of this request was kept. Repeat it.".into(),
         Refusal::StoreUnavailable { fate: Fate::Unknown } => {
             "The store did not confirm in time: the request may have been accepted. Repeat it with the same Idempotency-Key.".into()

@@ -140,6 +140,7 @@ struct Carrier {
     retry_later_per_mille: u16,
     unanswered_per_mille: u16,
     rejected_per_mille: u16,
+    unobservable: bool,
     scripted: bool,
     script: Vec<Script>,
 }
@@ -444,6 +445,7 @@ impl Carrier {
             retry_later_per_mille: self.retry_later_per_mille,
             unanswered_per_mille: self.unanswered_per_mille,
             rejected_per_mille: self.rejected_per_mille,
+            unobservable: self.unobservable,
             scripted: self.scripted,
             script: script.collect::<Result<_>>()?,
         };

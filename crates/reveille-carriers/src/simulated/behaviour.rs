@@ -61,6 +61,8 @@ pub enum Behaviour {
     NetworkUnreachable,
     /// Likewise for credentials that the network does not accept.
     CredentialsRefused,
+    /// Carried out, and never answered: asked how the profile is, it tells.
+    DoneNeverAnswered,
 }
 
 /// What the network does at one try of one operation.
@@ -92,7 +94,7 @@ pub(super) enum Step {
 
 impl Behaviour {
     /// Every behaviour, in the order of the codes.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::AlwaysDone,
         Self::Rejected,
         Self::RetryTwice,
@@ -114,6 +116,7 @@ impl Behaviour {
         Self::DeactivatedOutside,
         Self::NetworkUnreachable,
         Self::CredentialsRefused,
+        Self::DoneNeverAnswered,
     ];
 
     /// The name in the configuration.
@@ -140,6 +143,7 @@ impl Behaviour {
             Self::DeactivatedOutside => "deactivated-outside",
             Self::NetworkUnreachable => "network-unreachable",
             Self::CredentialsRefused => "credentials-refused",
+            Self::DoneNeverAnswered => "done-never-answered",
         }
     }
 
@@ -151,7 +155,7 @@ impl Behaviour {
             }
             (Self::RetryWithHint, 0) => Step::Postpone { after: Some(HINT) },
             (Self::Rejected | Self::RetryThenRejected, _) => Step::Reject(REFUSED),
-            (Self::DoneUnanswered, 0) => Step::CarryOutUnanswered,
+            (Self::DoneUnanswered, 0) | (Self::DoneNeverAnswered, _) => Step::CarryOutUnanswered,
             (Self::DoneUnanswered | Self::AlwaysAlreadySo, _) => Step::ClaimAlreadySo,
             (Self::UnansweredThenDone, 0) => Step::Lose,
             (Self::NeverAnswers, _) => Step::Hang,

@@ -18,6 +18,8 @@ pub struct SimulatedConfig {
     pub unanswered_per_mille: u16,
     /// Of 1000 operations, how many are rejected, at each of their tries.
     pub rejected_per_mille: u16,
+    /// Whether it cannot tell how a profile is when it is asked.
+    pub unobservable: bool,
     /// Whether ICCIDs that begin with [`super::RESERVED_PREFIX`] name a behaviour.
     pub scripted: bool,
     /// Read from the top, before the reserved ICCIDs; the first that fits decides.

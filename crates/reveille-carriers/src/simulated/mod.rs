@@ -236,6 +236,9 @@ impl Carrier for Simulated {
     }
 
     async fn observe(&self, profiles: &[Profile]) -> Vec<Observation> {
+        if self.config.unobservable {
+            return vec![Observation::NotAble; profiles.len()];
+        }
         let world = self.world.lock();
         profiles
             .iter()

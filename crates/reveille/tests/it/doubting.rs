@@ -9,7 +9,11 @@ const UNHEARD: &str = r#"[{ iccid_prefix = "PROFILE", behaviour = "done-unanswer
 /// A network that carries out the first operation on that profile and does not say so.
 async fn unheard(profile: &str, fleet: &str) -> App {
     let script = UNHEARD.replace("PROFILE", profile);
-    let keys = [("CARRIERS_GLOBAL_SCRIPT", script.as_str()), ("CARRIERS_GLOBAL_GIVE_UP_AFTER", "1m")];
+    let keys = [
+        ("CARRIERS_GLOBAL_SCRIPT", script.as_str()),
+        ("CARRIERS_GLOBAL_GIVE_UP_AFTER", "1m"),
+        ("CARRIERS_GLOBAL_UNOBSERVABLE", "true"),
+    ];
     App::configured(keys, fleet).await
 }
 
@@ -116,4 +120,25 @@ async fn a_card_that_goes_back_to_another_leaves_a_row_for_the_profile_that_was_
     assert_eq!(doubt_and_status(&app, &global).await.1, "ENABLE");
     let timeline = app.get(&format!("/api/reveille/v1/profiles/{third}/timeline")).await;
     assert!(timeline.to_string().contains(&request), "{timeline}");
+}
+
+#[tokio::test]
+async fn a_network_that_can_tell_is_asked_before_anything_is_given_up() {
+    let script = r#"[{ iccid_prefix = "", behaviour = "done-never-answered" }]"#;
+    for (unobservable, fault) in [("false", "none"), ("true", "REQUEST_FAILED.Unsettled")] {
+        let keys = [
+            ("CARRIERS_GLOBAL_SCRIPT", script),
+            ("CARRIERS_GLOBAL_GIVE_UP_AFTER", "1m"),
+            ("CARRIERS_GLOBAL_UNOBSERVABLE", unobservable),
+        ];
+        let app = App::configured(keys, &format!("{} global suspended", iccid(1))).await;
+        let request = app.act("profile_resume", &iccid(1), json!({})).await;
+        app.settle_for("30m").await;
+        assert_eq!(self::fault(&app, &request), fault);
+        let profile = app.profile(&iccid(1)).await;
+        let state = if fault == "none" { "ACTIVE" } else { "SUSPEND" };
+        assert_eq!((&profile["state"], &profile["inDoubt"]), (&json!(state), &json!(fault != "none")));
+        let timeline = app.get(&format!("/api/reveille/v1/profiles/{}/timeline", iccid(1))).await;
+        assert_eq!(timeline.to_string().contains("to the carrier: observed"), fault == "none", "{timeline}");
+    }
 }
