@@ -5,7 +5,7 @@
 //! knows what was kept: every job of that batch is told so, and the connection is opened anew.
 
 use crate::{Result, StoreError};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -160,11 +160,15 @@ impl<D: Database> Writer<D> {
         let job: Box<dyn Job<D>> =
             Box::new(Typed { what, rows, urgency, work: Some(work), result: None, settled, answer });
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
-        if let Err(refused) = jobs.try_send(job) {
-            let std::sync::mpsc::TrySendError::Full(job) = refused else { return Err(closed()) };
-            let waiting = tokio::task::spawn_blocking(move || jobs.send(job).is_ok());
-            if !waiting.await.unwrap_or(false) {
-                return Err(closed());
+        match jobs.try_send(job) {
+            // Whoever waits for an answer must not keep the channel open: a stop waits for its end.
+            Ok(()) => drop(jobs),
+            Err(TrySendError::Disconnected(_)) => return Err(closed()),
+            Err(TrySendError::Full(job)) => {
+                let waiting = tokio::task::spawn_blocking(move || jobs.send(job).is_ok());
+                if !waiting.await.unwrap_or(false) {
+                    return Err(closed());
+                }
             }
         }
         answered.await.unwrap_or(Err(StoreError::Unconfirmed))

@@ -9,6 +9,9 @@ use reveille_store::{
     Requests, StoreError,
 };
 use std::error::Error;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 const LIMITS: AcceptLimits = AcceptLimits { waiting_per_account: 1_000, waiting_in_all: 1_000 };
 
@@ -260,4 +263,21 @@ async fn a_closed_store_writes_nothing_and_says_so() {
     let refused = store.accept(request(1), LIMITS).await.unwrap_err();
     assert!(matches!(refused, StoreError::Unavailable { .. }), "{refused:?}");
     store.close();
+}
+
+#[tokio::test]
+async fn it_closes_while_somebody_has_not_taken_an_answer() {
+    let folder = Folder::new();
+    let store = Arc::new(store_with_account(&folder).await);
+    let mut write = std::pin::pin!(accepted(&store, 1));
+    let is_sent = std::future::poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx).is_pending())).await;
+    assert!(is_sent, "it was answered at once");
+    let (closed, closing) = std::sync::mpsc::channel();
+    let closes = Arc::clone(&store);
+    std::thread::spawn(move || {
+        closes.close();
+        let _ = closed.send(());
+    });
+    closing.recv_timeout(Duration::from_secs(10)).expect("it closes");
+    write.await;
 }
