@@ -2,12 +2,16 @@
 //!
 //! [`conforms`] runs all of it; each part is public too, so that a test can be named after it. A failure is a
 //! panic that says what was expected. The suite keeps no time of its own: an adapter that hangs hangs the
-//! test. The network under test is healthy: it may be busy or fall silent now and then, but it rejects nothing
-//! and settles each operation within [`TRIES_MAX`] tries.
+//! test. The network under test is healthy: it may be busy or fall silent now and then, but it rejects nobody
+//! whom it knows, and settles each operation within [`TRIES_MAX`] tries. Where the network is a program that can
+//! be stopped and frozen, the bench has a [`Peer`], and the suite does so.
 
-use crate::{Carrier, Operation, Replies, Reply};
+use crate::{Carrier, Health, Observation, Operation, Replies, Reply};
 use async_trait::async_trait;
-use reveille_domain::{Eid, EndState, Iccid, Imsi, Msisdn, OperationId, Profile, RequestId};
+use reveille_domain::{
+    Doubt, Eid, EndState, Iccid, Imsi, Msisdn, Network, OperationId, Profile, ProfileState, ProfileStatus,
+    RequestId, Role,
+};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::mpsc::{self, UnboundedReceiver, error::TryRecvError};
@@ -59,6 +63,40 @@ pub trait Bench: Send + Sync {
     /// Whether the network itself has a profile at that end, seen past the adapter; `None` where that cannot
     /// be seen.
     async fn shows(&self, subscription: &Subscription, end: EndState) -> Option<bool>;
+
+    /// A subscription that the network does not know; `None` where it knows whatever it is asked about.
+    async fn stranger(&self) -> Option<Subscription> {
+        None
+    }
+
+    /// The program behind the adapter, where there is one that can be stopped.
+    fn peer(&self) -> Option<&dyn Peer> {
+        None
+    }
+
+    /// A new adapter on the same network, such as another process has. Asked for only where there is a peer.
+    fn another(&self) -> Arc<dyn Carrier> {
+        self.carrier()
+    }
+}
+
+/// The program that an adapter speaks to. It runs when a part of the suite begins and when it ends.
+#[async_trait]
+pub trait Peer: Send + Sync {
+    /// Ends it at once, as a crash does. What it has said to be done is kept.
+    async fn stop(&self);
+
+    /// Starts it again, with what it had; it can be used when this returns.
+    async fn start(&self);
+
+    /// Has it stand still: it can be connected to and sent to, and reads nothing.
+    async fn freeze(&self);
+
+    /// Has it go on where it stood.
+    async fn thaw(&self);
+
+    /// Ends after as long as a caller waits for a reply; whatever a running peer was sent before is done then.
+    async fn deadline(&self);
 }
 
 /// Runs the whole suite.
@@ -75,6 +113,12 @@ pub async fn conforms(bench: &dyn Bench) {
     one_profile_of_a_card_is_enabled(bench).await;
     a_profile_goes_through_its_life_on_a_card(bench).await;
     a_card_call_that_was_dropped_is_settled_by_repeating(bench).await;
+    an_unknown_subscription_is_rejected_and_disturbs_none(bench).await;
+    observing_agrees_with_the_network_and_changes_nothing(bench).await;
+    a_peer_that_is_not_there_is_unavailable_and_nothing_begun(bench).await;
+    a_peer_that_stops_midway_is_settled_by_repeating(bench).await;
+    a_peer_that_freezes_is_settled_by_repeating(bench).await;
+    what_was_left_on_a_connection_does_not_come_last(bench).await;
 }
 
 /// Nothing asked, nothing said.
@@ -105,7 +149,9 @@ pub async fn a_suspended_profile_is_resumed(bench: &dyn Bench) {
 /// 10,000 profiles, in batches of at most [`BATCH_MAX`].
 pub async fn a_whole_request_is_settled_in_batches(bench: &dyn Bench) {
     let subscriptions = bench.fresh(FLEET).await;
-    settle(bench, &operations(bench.request_id(), &subscriptions, EndState::InService)).await;
+    for end_state in [EndState::Suspended, EndState::InService] {
+        settle(bench, &operations(bench.request_id(), &subscriptions, end_state)).await;
+    }
 }
 
 /// Calls at the same time, on different eUICCs and to different ends, do not disturb each other.
@@ -234,6 +280,201 @@ pub async fn a_card_call_that_was_dropped_is_settled_by_repeating(bench: &dyn Be
     settle(bench, &batch).await;
 }
 
+/// Whom the network does not know is rejected, and those beside are done.
+pub async fn an_unknown_subscription_is_rejected_and_disturbs_none(bench: &dyn Bench) {
+    let Some(stranger) = bench.stranger().await else { return };
+    for end_state in [EndState::Suspended, EndState::InService] {
+        let mut subscriptions = bench.fresh(20).await;
+        subscriptions.insert(10, stranger.clone());
+        let mut batch = operations(bench.request_id(), &subscriptions, end_state);
+        let replies = call(&*bench.carrier(), &batch).await;
+        let unknown = batch.remove(10);
+        let mut reply = replies.get(&unknown.id).cloned();
+        for _ in 1..TRIES_MAX {
+            if !matches!(
+                reply,
+                None | Some(Reply::RetryLater { .. } | Reply::Unavailable(_) | Reply::Unknown)
+            ) {
+                break;
+            }
+            reply = call(&*bench.carrier(), std::slice::from_ref(&unknown)).await.remove(&unknown.id);
+        }
+        let rejected = matches!(reply, Some(Reply::Rejected { .. }));
+        assert!(rejected, "{} is nobody whom the network knows; said: {reply:?}", unknown.id);
+        settle(bench, &batch).await;
+    }
+}
+
+/// What is observed is what the network itself shows, and stays so.
+pub async fn observing_agrees_with_the_network_and_changes_nothing(bench: &dyn Bench) {
+    const SERVICE: [EndState; 2] = [EndState::Suspended, EndState::InService];
+    let carrier = bench.carrier();
+    for end_state in SERVICE {
+        let subscriptions = bench.fresh(20).await;
+        settle(bench, &operations(bench.request_id(), &subscriptions, end_state)).await;
+        let profiles: Vec<Profile> = subscriptions.iter().map(recorded).collect();
+        for _ in 0..2 {
+            let observations = carrier.observe(&profiles).await;
+            assert_eq!(observations.len(), profiles.len(), "as many observations as profiles");
+            for (observation, of) in observations.iter().zip(&subscriptions) {
+                assert_ne!(*observation, Observation::NoSuchProfile, "the network knows {:?}", of.iccid);
+                for end in SERVICE {
+                    let shows = bench.shows(of, end).await.unwrap_or(end == end_state);
+                    assert_eq!(shows, end == end_state, "{end:?}: observing changed {:?}", of.iccid);
+                    let Observation::Seen(observed) = observation else { continue };
+                    let seen = observed.shows(end).unwrap_or(shows);
+                    assert_eq!(seen, shows, "{end:?} of {:?} as observed and as it is", of.iccid);
+                }
+            }
+        }
+    }
+    if let Some(stranger) = bench.stranger().await {
+        let observed = carrier.observe(&[recorded(&stranger)]).await;
+        let seen = matches!(observed[..], [Observation::Seen(_)]);
+        assert!(!seen, "nobody whom the network knows was observed: {observed:?}");
+    }
+}
+
+/// Where nobody answers, nothing is sent and each operation is told so; the adapter says that it is down.
+pub async fn a_peer_that_is_not_there_is_unavailable_and_nothing_begun(bench: &dyn Bench) {
+    let Some(peer) = bench.peer() else { return };
+    let subscriptions = bench.fresh(40).await;
+    settle(bench, &operations(bench.request_id(), &subscriptions, EndState::InService)).await;
+    let suspend = operations(bench.request_id(), &subscriptions, EndState::Suspended);
+    peer.stop().await;
+    let never_connected = bench.another();
+    for carrier in [bench.carrier(), never_connected] {
+        call(&*carrier, &suspend).await; // the first may learn only now that its connection is gone
+        let replies = call(&*carrier, &suspend).await;
+        for operation in &suspend {
+            let reply = replies.get(&operation.id);
+            assert!(matches!(reply, Some(Reply::Unavailable(_))), "nobody is there; said: {reply:?}");
+        }
+        let health = carrier.probe().await;
+        assert!(matches!(health, Health::Down(_)), "nobody is there; said: {health:?}");
+    }
+    peer.start().await;
+    for subscription in &subscriptions {
+        assert_ne!(bench.shows(subscription, EndState::InService).await, Some(false), "nothing was begun");
+    }
+    let health = bench.carrier().probe().await;
+    assert!(!matches!(health, Health::Down(_)), "the peer is back; said: {health:?}");
+    settle(bench, &suspend).await;
+}
+
+/// A peer that stops between its replies keeps what was said to be done, and repeating settles the rest.
+pub async fn a_peer_that_stops_midway_is_settled_by_repeating(bench: &dyn Bench) {
+    let Some(peer) = bench.peer() else { return };
+    let subscriptions = bench.fresh(BATCH_MAX).await;
+    settle(bench, &operations(bench.request_id(), &subscriptions, EndState::InService)).await;
+    let mut suspend = operations(bench.request_id(), &subscriptions, EndState::Suspended);
+    let (sender, mut replies) = mpsc::unbounded_channel();
+    let carrier = bench.carrier();
+    let stopping = async {
+        let first = replies.recv().await;
+        peer.stop().await;
+        first
+    };
+    let (first, ()) = tokio::join!(stopping, carrier.apply(suspend.clone(), sender));
+    let mut told = told(replies, &suspend).await;
+    told.extend(first);
+    peer.start().await;
+    let done = |id: &OperationId| told.get(id).is_some_and(|reply| settles(*id, reply).is_some());
+    for (operation, subscription) in suspend.iter().zip(&subscriptions) {
+        let shows = bench.shows(subscription, EndState::Suspended).await;
+        assert!(!done(&operation.id) || shows != Some(false), "{} was said to be settled", operation.id);
+    }
+    suspend.iter_mut().for_each(|operation| operation.begun_before = true);
+    settle(bench, &suspend).await;
+}
+
+/// Calls that a frozen peer does not answer are settled by repeating them when it goes on.
+pub async fn a_peer_that_freezes_is_settled_by_repeating(bench: &dyn Bench) {
+    let Some(peer) = bench.peer() else { return };
+    let subscriptions = bench.fresh(100).await;
+    settle(bench, &operations(bench.request_id(), &subscriptions, EndState::InService)).await;
+    let mut suspend = operations(bench.request_id(), &subscriptions, EndState::Suspended);
+    peer.freeze().await;
+    for _ in 0..2 {
+        let told = cut_off(peer, &*bench.carrier(), &suspend).await;
+        let done = told.iter().find(|(id, reply)| settles(**id, reply).is_some());
+        assert!(done.is_none(), "a frozen peer answers nothing; said: {done:?}");
+        suspend.iter_mut().for_each(|operation| operation.begun_before = true);
+    }
+    peer.thaw().await;
+    settle(bench, &suspend).await;
+    settle(bench, &operations(bench.request_id(), &subscriptions, EndState::InService)).await;
+    peer.deadline().await;
+    all_are(bench, &subscriptions, EndState::InService).await;
+}
+
+/// What one adapter had sent when its peer froze and its caller went is not done after what another, which does
+/// the same again, is asked later.
+pub async fn what_was_left_on_a_connection_does_not_come_last(bench: &dyn Bench) {
+    let Some(peer) = bench.peer() else { return };
+    let subscriptions = bench.fresh(BATCH_MAX).await;
+    settle(bench, &operations(bench.request_id(), &subscriptions, EndState::InService)).await;
+    let mut suspend = operations(bench.request_id(), &subscriptions, EndState::Suspended);
+    let (sender, mut replies) = mpsc::unbounded_channel();
+    let (carrier, other) = (bench.carrier(), bench.another());
+    tokio::select! {
+        biased;
+        () = carrier.apply(suspend.clone(), sender) => {}
+        () = async {
+            replies.recv().await;
+            peer.freeze().await;
+            peer.deadline().await;
+        } => {}
+    }
+    let told = told(replies, &suspend).await;
+    suspend.retain(|operation| !told.contains_key(&operation.id));
+    suspend.iter_mut().for_each(|operation| operation.begun_before = true);
+    let thawing = async {
+        peer.deadline().await;
+        peer.thaw().await;
+    };
+    tokio::join!(call(&*other, &suspend), thawing);
+    settle_by(bench, &*other, &suspend).await;
+    settle_by(bench, &*other, &operations(bench.request_id(), &subscriptions, EndState::InService)).await;
+    peer.deadline().await;
+    all_are(bench, &subscriptions, EndState::InService).await;
+}
+
+async fn all_are(bench: &dyn Bench, subscriptions: &[Subscription], end: EndState) {
+    for of in subscriptions {
+        assert_ne!(bench.shows(of, end).await, Some(false), "what came before {end:?} was done after it");
+    }
+}
+
+/// A call whose caller goes when it has waited long enough, and what it said.
+async fn cut_off(peer: &dyn Peer, carrier: &dyn Carrier, batch: &[Operation]) -> HashMap<OperationId, Reply> {
+    let (sender, replies) = mpsc::unbounded_channel();
+    tokio::select! {
+        biased;
+        () = carrier.apply(batch.to_vec(), sender) => {}
+        () = peer.deadline() => {}
+    }
+    told(replies, batch).await
+}
+
+/// A subscription as an inventory would have it.
+fn recorded(of: &Subscription) -> Profile {
+    Profile {
+        iccid: of.iccid.clone(),
+        eid: of.eid.clone(),
+        imei: None,
+        msisdn: of.msisdn.clone(),
+        imsi: of.imsi.clone(),
+        network: Network::Global,
+        role: Role::Local,
+        state: ProfileState::Active,
+        status: ProfileStatus::Enable,
+        fallback: false,
+        service_plan: None,
+        in_doubt: Doubt::NONE,
+    }
+}
+
 /// One operation per subscription, numbered as a request numbers its subrequests.
 fn operations(request: RequestId, subscriptions: &[Subscription], end_state: EndState) -> Vec<Operation> {
     let numbered = (1..).zip(subscriptions.iter().cloned());
@@ -253,14 +494,16 @@ fn operations(request: RequestId, subscriptions: &[Subscription], end_state: End
 
 /// Drives operations until each is done or was so already, and looks whether the network agrees.
 async fn settle(bench: &dyn Bench, batch: &[Operation]) {
-    let carrier = bench.carrier();
+    settle_by(bench, &*bench.carrier(), batch).await;
+}
+
+async fn settle_by(bench: &dyn Bench, carrier: &dyn Carrier, batch: &[Operation]) {
     let mut open = batch.to_vec();
     for _ in 0..TRIES_MAX {
         let mut settled = HashSet::new();
         for part in open.chunks(BATCH_MAX) {
-            settled.extend(
-                call(&*carrier, part).await.into_iter().filter_map(|(id, reply)| settles(id, &reply)),
-            );
+            settled
+                .extend(call(carrier, part).await.into_iter().filter_map(|(id, reply)| settles(id, &reply)));
         }
         open.retain(|operation| !settled.contains(&operation.id));
         open.iter_mut().for_each(|operation| operation.begun_before = true);
@@ -328,12 +571,12 @@ async fn told(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Capabilities, Effect};
+    use crate::{Capabilities, Effect, Observed, Trouble};
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     /// How the adapter under test goes wrong.
-    #[derive(Clone, Copy)]
+    #[derive(Clone, Copy, PartialEq, Eq)]
     enum Flaw {
         None,
         AnswersForeign,
@@ -342,11 +585,83 @@ mod tests {
         ToldButNotDone,
         NeverSettles,
         Rejects,
+        TakesStrangers,
+        ObservesWrongly,
+        ObservesByChanging,
+        UnknownWhileStopped,
+        DoneWhileStopped,
+        DoneWhileFrozen,
+        WellWhileStopped,
+        IgnoresWhatWasLeft,
+    }
+
+    /// A network with a program in front of it that can be stopped and frozen.
+    #[derive(Default)]
+    struct World {
+        ends: HashMap<Iccid, EndState>,
+        stopped: bool,
+        frozen: bool,
+        /// What was sent to the frozen program by callers who have gone.
+        left: Vec<(Iccid, EndState)>,
+    }
+
+    impl World {
+        fn do_what_was_left(&mut self) {
+            let left = std::mem::take(&mut self.left);
+            self.ends.extend(left);
+        }
+    }
+
+    /// A change that was sent: done, or left behind where its caller goes before.
+    struct Sent<'a> {
+        world: &'a Mutex<World>,
+        change: Option<(Iccid, EndState)>,
+    }
+
+    impl Drop for Sent<'_> {
+        fn drop(&mut self) {
+            self.world.lock().unwrap().left.extend(self.change.take());
+        }
     }
 
     struct Flawed {
         flaw: Flaw,
-        network: Arc<Mutex<HashMap<Iccid, EndState>>>,
+        world: Arc<Mutex<World>>,
+    }
+
+    impl Flawed {
+        async fn perform(&self, operation: &Operation) -> Reply {
+            let change = (operation.iccid.clone(), operation.end_state);
+            let known = matches!(operation.end_state, EndState::InService | EndState::Suspended);
+            match self.flaw {
+                Flaw::Rejects => return Reply::Rejected { reason: "unknown".into() },
+                Flaw::NeverSettles => return Reply::Unknown,
+                Flaw::ToldButNotDone => return Reply::Done(Effect::Now),
+                _ if !known => return Reply::Rejected { reason: "unknown here".into() },
+                _ => {}
+            }
+            if self.world.lock().unwrap().stopped {
+                return match self.flaw {
+                    Flaw::UnknownWhileStopped => Reply::Unknown,
+                    Flaw::DoneWhileStopped => Reply::Done(Effect::Now),
+                    _ => Reply::Unavailable(Trouble::Transport("it is stopped".into())),
+                };
+            }
+            let mut sent = Sent { world: &self.world, change: Some(change) };
+            while self.flaw != Flaw::DoneWhileFrozen && self.world.lock().unwrap().frozen {
+                tokio::task::yield_now().await;
+            }
+            let mut world = self.world.lock().unwrap();
+            if operation.begun_before && self.flaw != Flaw::IgnoresWhatWasLeft {
+                world.do_what_was_left();
+            }
+            let change = sent.change.take();
+            if self.flaw != Flaw::TakesStrangers && !world.ends.contains_key(&operation.iccid) {
+                return Reply::Rejected { reason: "nobody knows it".into() };
+            }
+            world.ends.extend(change);
+            Reply::Done(Effect::Now)
+        }
     }
 
     #[async_trait]
@@ -363,16 +678,7 @@ mod tests {
         async fn apply(&self, operations: Vec<Operation>, replies: Replies) {
             for operation in operations {
                 let mut id = operation.id;
-                let known = matches!(operation.end_state, EndState::InService | EndState::Suspended);
-                let reply = match self.flaw {
-                    Flaw::None if !known => Reply::Rejected { reason: "unknown here".into() },
-                    Flaw::Rejects => Reply::Rejected { reason: "unknown".into() },
-                    Flaw::NeverSettles => Reply::Unknown,
-                    _ => Reply::Done(Effect::Now),
-                };
-                if !matches!(self.flaw, Flaw::ToldButNotDone) {
-                    self.network.lock().unwrap().insert(operation.iccid, operation.end_state);
-                }
+                let reply = self.perform(&operation).await;
                 match self.flaw {
                     Flaw::AnswersForeign => id.number += 100_000,
                     Flaw::AnswersTwice => replies.send((id, reply.clone())).unwrap(),
@@ -380,7 +686,26 @@ mod tests {
                     _ => {}
                 }
                 replies.send((id, reply)).unwrap();
+                tokio::task::yield_now().await;
             }
+        }
+
+        async fn observe(&self, profiles: &[Profile]) -> Vec<Observation> {
+            let mut world = self.world.lock().unwrap();
+            let mut observe = |profile: &Profile| {
+                let Some(end) = world.ends.get_mut(&profile.iccid) else { return Observation::NoSuchProfile };
+                let in_service = (*end == EndState::InService) != (self.flaw == Flaw::ObservesWrongly);
+                if self.flaw == Flaw::ObservesByChanging {
+                    *end = EndState::InService;
+                }
+                Observation::Seen(Observed { in_service: Some(in_service), enabled: None })
+            };
+            profiles.iter().map(&mut observe).collect()
+        }
+
+        async fn probe(&self) -> Health {
+            let well = !self.world.lock().unwrap().stopped || self.flaw == Flaw::WellWhileStopped;
+            if well { Health::Ok } else { Health::Down(Trouble::Transport("it is stopped".into())) }
         }
     }
 
@@ -390,14 +715,27 @@ mod tests {
 
     struct FlawedBench {
         flaw: Flaw,
-        network: Arc<Mutex<HashMap<Iccid, EndState>>>,
+        world: Arc<Mutex<World>>,
         last: AtomicU64,
+    }
+
+    impl FlawedBench {
+        fn subscription(&self) -> Subscription {
+            let number = self.last.fetch_add(1, Ordering::Relaxed);
+            Subscription {
+                iccid: format!("8999{number:015}").parse().unwrap(),
+                eid: format!("{number:032}").parse().unwrap(),
+                imsi: None,
+                msisdn: None,
+                card: Vec::new(),
+            }
+        }
     }
 
     #[async_trait]
     impl Bench for FlawedBench {
         fn carrier(&self) -> Arc<dyn Carrier> {
-            Arc::new(Flawed { flaw: self.flaw, network: self.network.clone() })
+            Arc::new(Flawed { flaw: self.flaw, world: self.world.clone() })
         }
 
         fn request_id(&self) -> RequestId {
@@ -405,15 +743,11 @@ mod tests {
         }
 
         async fn fresh(&self, count: usize) -> Vec<Subscription> {
-            let numbers = std::iter::repeat_with(|| self.last.fetch_add(1, Ordering::Relaxed));
-            let subscription = |number: u64| Subscription {
-                iccid: format!("8999{number:015}").parse().unwrap(),
-                eid: format!("{number:032}").parse().unwrap(),
-                imsi: None,
-                msisdn: None,
-                card: Vec::new(),
-            };
-            numbers.take(count).map(subscription).collect()
+            let fresh: Vec<Subscription> =
+                std::iter::repeat_with(|| self.subscription()).take(count).collect();
+            let known = fresh.iter().map(|of| (of.iccid.clone(), EndState::InService));
+            self.world.lock().unwrap().ends.extend(known);
+            fresh
         }
 
         async fn fresh_card(&self, _count: usize) -> Vec<Subscription> {
@@ -421,12 +755,49 @@ mod tests {
         }
 
         async fn shows(&self, subscription: &Subscription, end: EndState) -> Option<bool> {
-            Some(self.network.lock().unwrap().get(&subscription.iccid) == Some(&end))
+            Some(self.world.lock().unwrap().ends.get(&subscription.iccid) == Some(&end))
+        }
+
+        async fn stranger(&self) -> Option<Subscription> {
+            Some(self.subscription())
+        }
+
+        fn peer(&self) -> Option<&dyn Peer> {
+            Some(self)
+        }
+    }
+
+    #[async_trait]
+    impl Peer for FlawedBench {
+        async fn stop(&self) {
+            self.world.lock().unwrap().stopped = true;
+        }
+
+        async fn start(&self) {
+            self.world.lock().unwrap().stopped = false;
+        }
+
+        async fn freeze(&self) {
+            self.world.lock().unwrap().frozen = true;
+        }
+
+        async fn thaw(&self) {
+            self.world.lock().unwrap().frozen = false;
+        }
+
+        async fn deadline(&self) {
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            let mut world = self.world.lock().unwrap();
+            if !world.frozen {
+                world.do_what_was_left();
+            }
         }
     }
 
     fn bench(flaw: Flaw) -> FlawedBench {
-        FlawedBench { flaw, network: Arc::default(), last: AtomicU64::new(1) }
+        FlawedBench { flaw, world: Arc::default(), last: AtomicU64::new(1) }
     }
 
     #[tokio::test]
@@ -474,5 +845,53 @@ mod tests {
     #[should_panic(expected = "that the network knows")]
     async fn a_rejection_of_a_known_subscription_is_found() {
         repeating_an_operation_is_safe(&bench(Flaw::Rejects)).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "nobody whom the network knows; said")]
+    async fn a_stranger_who_is_taken_is_found() {
+        an_unknown_subscription_is_rejected_and_disturbs_none(&bench(Flaw::TakesStrangers)).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "as observed and as it is")]
+    async fn an_observation_that_is_wrong_is_found() {
+        observing_agrees_with_the_network_and_changes_nothing(&bench(Flaw::ObservesWrongly)).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "observing changed")]
+    async fn an_observation_that_changes_something_is_found() {
+        observing_agrees_with_the_network_and_changes_nothing(&bench(Flaw::ObservesByChanging)).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "nobody is there; said: Some(Unknown)")]
+    async fn a_doubt_about_what_was_not_sent_is_found() {
+        a_peer_that_is_not_there_is_unavailable_and_nothing_begun(&bench(Flaw::UnknownWhileStopped)).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "nobody is there; said: Ok")]
+    async fn a_health_that_asks_nobody_is_found() {
+        a_peer_that_is_not_there_is_unavailable_and_nothing_begun(&bench(Flaw::WellWhileStopped)).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "was said to be settled")]
+    async fn a_done_without_a_peer_is_found() {
+        a_peer_that_stops_midway_is_settled_by_repeating(&bench(Flaw::DoneWhileStopped)).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "a frozen peer answers nothing")]
+    async fn a_done_that_nobody_answered_is_found() {
+        a_peer_that_freezes_is_settled_by_repeating(&bench(Flaw::DoneWhileFrozen)).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "what came before InService was done after it")]
+    async fn what_comes_last_and_was_sent_first_is_found() {
+        what_was_left_on_a_connection_does_not_come_last(&bench(Flaw::IgnoresWhatWasLeft)).await;
     }
 }
