@@ -5,6 +5,7 @@
 //! asking again.
 
 pub mod conformance;
+pub mod osmo_hlr;
 pub mod simulated;
 
 use async_trait::async_trait;
