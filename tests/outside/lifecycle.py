@@ -636,6 +636,7 @@ def resume_command(report, at):
     followed = server.customer("requests", "follow", request_id)
     report.check("`requests follow`: 0 when all succeeded", followed.returncode == 0 and request_id in followed.stdout, followed)
     report.equal("… 1 when some failed", server.customer("requests", "follow", at.client.resume(ACCOUNT, iccids).request_id).returncode, 1)
+    at.client.wait_ended(ACCOUNT, 30)  # with its callbacks: else they may be delivered between the two looks
     shown = server.customer("requests", "show", request_id)
     report.equal("`requests show` is the request", json.loads(shown.stdout), at.client.request(request_id))
     listed = server.customer("requests", "list", "--limit", "3")

@@ -149,8 +149,9 @@ class Server:
     """One node: its folder, its store, in that folder or shared, and the process that serves it."""
 
     def __init__(self, folder, binary=None, latency="5ms", retry_after=("1s", "1s", "1s"), carrier="",
-                 before="", more="", environment=None, database=None, key=None):
+                 before="", more="", environment=None, database=None, key=None, carriers=None):
         """`carrier` is added to each carrier's section, `before` and `more` to begin and end of the configuration.
+        `carriers`: network → its whole section, in place of simulated ones.
 
         `database` is the URL of a shared store (default: SQLite in the folder), `key` the server's key as 64
         hexadecimal digits (default: a file beside the store, which the server makes).
@@ -167,8 +168,9 @@ class Server:
         self.process = None
         self.log = self.folder / "server.log"
         self.config = self.folder / "reveille.toml"
-        sections = "".join(f'[carriers.{network}]\nkind = "simulated"\nlatency = "{latency}"\n{carrier}\n'
-                           for network in ("verizon-us", "global"))
+        simulated = f'kind = "simulated"\nlatency = "{latency}"\n{carrier}'
+        carriers = carriers or {network: simulated for network in ("verizon-us", "global")}
+        sections = "".join(f"[carriers.{network}]\n{section}\n" for network, section in carriers.items())
         self.config.write_text(
             f'{before}listen = "127.0.0.1:{self.port}"\n'
             f'database = "{database or self.sqlite()}"\n'
@@ -205,6 +207,12 @@ class Server:
         path = self.folder / name
         write_fleet(path, profiles)
         return self.command("fleet", "import", str(path))
+
+    def fleet(self):
+        """Every profile as the store has it."""
+        path = self.folder / "exported.csv"
+        path.write_text(self.command("fleet", "export"))
+        return read_fleet(path)
 
     def start(self, wait=True):
         with open(self.log, "ab") as log:
@@ -405,6 +413,14 @@ class Client:
 
     def callbacks(self, account, query=""):
         return list(self.pages(f"{OWN}/callbacks?account={account}{query}", "callbacks"))
+
+    def carrier(self, network):
+        return next(one for one in self.get(f"{OWN}/carriers")["carriers"] if one["network"] == network)
+
+    def called(self, iccid):
+        """What the calls to the carrier came to, by the profile's timeline."""
+        return [event["detail"] for entry in self.get(f"{OWN}/profiles/{iccid}/timeline")["timeline"]
+                for event in entry["events"] if event["event"] == "called"]
 
     def get_many(self, paths):
         """GETs many paths over a few connections, pipelined; the JSON bodies in order."""

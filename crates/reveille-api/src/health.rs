@@ -39,11 +39,10 @@ pub(crate) async fn metrics(
         return (StatusCode::FORBIDDEN, "metrics are for loopback, or for whoever has metrics_token\n")
             .into_response();
     }
-    match app.engine.store().backlog().await {
-        Ok(backlog) => {
-            let text = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(CONTENT_TYPE, HeaderValue::from_static(text))], app.engine.metrics().encode(backlog))
-                .into_response()
+    match app.engine.metrics_text().await {
+        Ok(text) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(CONTENT_TYPE, HeaderValue::from_static(kind))], text).into_response()
         }
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store cannot answer\n").into_response(),
     }

@@ -193,18 +193,21 @@ impl Engine {
         &self.shared.metrics
     }
 
-    /// Asks each carrier how it is; one that does not say so in time is down.
+    /// The text that Prometheus reads.
+    ///
+    /// # Errors
+    /// Where the store cannot say what waits.
+    pub async fn metrics_text(&self) -> Result<String> {
+        let backlog = self.store().backlog().await?;
+        Ok(self.shared.metrics.encode(backlog, &self.carriers()))
+    }
+
+    /// Asks each carrier how it is.
     pub async fn probe_carriers(&self) {
         for control in self.shared.lanes.values() {
-            let Some(setup) = &control.setup else { continue };
-            let health = tokio::select! {
-                biased;
-                health = setup.carrier.probe() => health,
-                () = self.shared.clock.sleep(PROBED_WITHIN) => {
-                    Health::Down(Trouble::Transport("It does not say how it is.".into()))
-                }
-            };
-            control.note_probed(health);
+            if let Some(setup) = &control.setup {
+                control.note_probed(probed(setup, &*self.shared.clock).await);
+            }
         }
     }
 
@@ -327,6 +330,15 @@ impl Engine {
     fn is_under_way(&self) -> bool {
         let lanes = self.shared.lanes.values().any(|control| control.calls() + control.recording() > 0);
         lanes || self.shared.outbox.is_under_way()
+    }
+}
+
+/// How a carrier is; one that does not say so in time is down.
+pub async fn probed(setup: &CarrierSetup, clock: &dyn Clock) -> Health {
+    tokio::select! {
+        biased;
+        health = setup.carrier.probe() => health,
+        () = clock.sleep(PROBED_WITHIN) => Health::Down(Trouble::Transport("It does not say how it is.".into())),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is counted, in the form that Prometheus reads. Names and labels: docs/operating.md.
 
+use crate::lane::CarrierView;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -7,11 +8,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use reveille_carriers::Reply;
+use reveille_carriers::{Health, Reply};
 use reveille_domain::{Action, Network};
 use reveille_store::{Backlog, Recorded, Recording};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -57,6 +58,7 @@ pub struct Metrics {
     call_seconds: Family<ByCarrier, Histogram, fn() -> Histogram>,
     attempts: Family<ByAttempt, Counter>,
     attempt_seconds: Histogram,
+    carrier_health: Family<ByCarrier, Gauge<f64, AtomicU64>>,
     calls: Family<ByCall, Counter>,
     waiting: Gauge,
     untold: Gauge,
@@ -78,6 +80,7 @@ impl Default for Metrics {
             call_seconds: Family::new_with_constructor(seconds),
             attempts: Family::default(),
             attempt_seconds: seconds(),
+            carrier_health: Family::default(),
             calls: Family::default(),
             waiting: Gauge::default(),
             untold: Gauge::default(),
@@ -104,6 +107,11 @@ impl Metrics {
             "From a call to each reply in it",
             self.call_seconds.clone(),
         );
+        registry.register(
+            "carrier_health",
+            "How carriers are: 1 ok, 0.5 degraded, 0 down",
+            self.carrier_health.clone(),
+        );
         registry.register("callback_attempts", "Delivery attempts, by their answer", self.attempts.clone());
         registry.register("callback_attempt_seconds", "How long attempts took", self.attempt_seconds.clone());
         registry.register("http_requests", "HTTP requests, by call and status", self.calls.clone());
@@ -115,9 +123,17 @@ impl Metrics {
         );
     }
 
-    /// The text that Prometheus reads, with what the store counts.
-    pub fn encode(&self, backlog: Backlog) -> String {
+    /// The text that Prometheus reads, with what the store counts and how the carriers are.
+    pub(crate) fn encode(&self, backlog: Backlog, carriers: &[CarrierView]) -> String {
         let _one_at_a_time = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        for carrier in carriers.iter().filter(|carrier| carrier.kind.is_some()) {
+            let health = match carrier.health {
+                Health::Ok => 1.0,
+                Health::Degraded(_) => 0.5,
+                Health::Down(_) => 0.0,
+            };
+            self.carrier_health.get_or_create(&ByCarrier { carrier: carrier.network.name() }).set(health);
+        }
         self.waiting.set(i64::try_from(backlog.waiting).unwrap_or(i64::MAX));
         self.untold.set(i64::try_from(backlog.untold).unwrap_or(i64::MAX));
         let mut text = String::new();

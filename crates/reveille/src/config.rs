@@ -4,9 +4,10 @@
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use reveille_api::{ApiConfig, ServerConfig};
 use reveille_callbacks::{Guard, Loopback, Tls};
+use reveille_carriers::osmo_hlr::{OsmoHlr, OsmoHlrConfig};
 use reveille_carriers::simulated::{ScriptEntry, Simulated, SimulatedConfig, World};
 use reveille_domain::{Backoff, Clock, Network, Schedule};
-use reveille_engine::{CarrierSetup, ChangeLimits, EngineConfig};
+use reveille_engine::{CarrierSetup, ChangeLimits, EngineConfig, Random};
 use reveille_store::AcceptLimits;
 use reveille_store::postgres::PostgresConfig;
 use reveille_store::sqlite::{SqliteConfig, Synchronous};
@@ -143,6 +144,17 @@ struct Carrier {
     unobservable: bool,
     scripted: bool,
     script: Vec<Script>,
+    #[serde(rename = "osmo-hlr")]
+    osmo_hlr: OsmoHlrKeys,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OsmoHlrKeys {
+    address: String,
+    services: Vec<String>,
+    kick: String,
+    kick_timeout: Text,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -337,7 +349,7 @@ impl Config {
     }
 
     /// How the engine works.
-    pub fn engine(&self, clock: &Arc<dyn Clock>) -> Result<EngineConfig> {
+    pub fn engine(&self, clock: &Arc<dyn Clock>, random: &dyn Random) -> Result<EngineConfig> {
         Ok(EngineConfig {
             limits: AcceptLimits {
                 waiting_per_account: self.limits.waiting_per_account,
@@ -349,7 +361,7 @@ impl Config {
             connections_in_all: self.callbacks.connections_in_all,
             guard: self.guard(),
             tls: Tls::system(),
-            carriers: self.carriers(clock)?,
+            carriers: self.carriers(clock, random)?,
             warn_after: self.callbacks.warnings.then_some(self.callbacks.warn_after.0),
             change_limits: ChangeLimits {
                 actions_per_day: limit(self.limits.actions_per_day),
@@ -362,14 +374,18 @@ impl Config {
         })
     }
 
-    fn carriers(&self, clock: &Arc<dyn Clock>) -> Result<HashMap<Network, CarrierSetup>> {
+    fn carriers(
+        &self,
+        clock: &Arc<dyn Clock>,
+        random: &dyn Random,
+    ) -> Result<HashMap<Network, CarrierSetup>> {
         let mut carriers = HashMap::new();
         let world = Arc::new(World::default());
         for (name, carrier) in &self.carriers {
             if let Some(network) = Network::named(name) {
                 carriers.insert(
                     network,
-                    carrier.setup(clock, &world).with_context(|| format!("[carriers.{name}]"))?,
+                    carrier.setup(clock, &world, random).with_context(|| format!("[carriers.{name}]"))?,
                 );
             }
         }
@@ -402,11 +418,6 @@ impl Config {
 
 impl Carrier {
     fn check(&self) -> Result<()> {
-        ensure!(
-            self.kind == "simulated",
-            "kind {:?} is none that this release has: \"simulated\"",
-            self.kind
-        );
         ensure!(self.concurrency > 0, "concurrency must be at least 1");
         ensure!(self.timeout.0 > Duration::ZERO, "timeout must be longer than nothing");
         ensure!(self.retry_first.0 > Duration::ZERO, "retry_first must be longer than nothing");
@@ -414,19 +425,57 @@ impl Carrier {
             self.retry_longest.0 >= self.retry_first.0,
             "retry_longest must not be shorter than retry_first"
         );
-        self.simulated().map(drop)
+        match self.kind()? {
+            Kind::Simulated => {
+                ensure!(
+                    self.osmo_hlr.address.is_empty(),
+                    "osmo-hlr.address is given, and kind is \"simulated\"; write kind = \"osmo-hlr\", or leave it out"
+                );
+                self.simulated().map(drop)
+            }
+            Kind::OsmoHlr => self.osmo_hlr().map(drop).context("osmo-hlr"),
+        }
+    }
+
+    fn kind(&self) -> Result<Kind> {
+        match self.kind.as_str() {
+            "simulated" => Ok(Kind::Simulated),
+            "osmo-hlr" => Ok(Kind::OsmoHlr),
+            other => {
+                bail!(
+                    "kind {other:?} is none that this release has; those are \"simulated\" and \"osmo-hlr\""
+                )
+            }
+        }
     }
 
     /// The carrier; simulated ones share the `world` that their cards are in.
-    fn setup(&self, clock: &Arc<dyn Clock>, world: &Arc<World>) -> Result<CarrierSetup> {
+    fn setup(&self, clock: &Arc<dyn Clock>, world: &Arc<World>, random: &dyn Random) -> Result<CarrierSetup> {
+        let clock = Arc::clone(clock);
+        let carrier: Arc<dyn reveille_carriers::Carrier> = match self.kind()? {
+            Kind::Simulated => Arc::new(Simulated::new(self.simulated()?, clock, Arc::clone(world))),
+            Kind::OsmoHlr => Arc::new(OsmoHlr::new(self.osmo_hlr()?, clock, random.bits() as u32)),
+        };
         Ok(CarrierSetup {
-            carrier: Arc::new(Simulated::new(self.simulated()?, Arc::clone(clock), Arc::clone(world))),
+            carrier,
             concurrency: self.concurrency,
             rate: limit(self.rate),
             timeout: self.timeout.0,
             give_up_after: self.give_up_after.0,
             backoff: Backoff { first: self.retry_first.0, longest: self.retry_longest.0 },
         })
+    }
+
+    fn osmo_hlr(&self) -> Result<OsmoHlrConfig> {
+        let OsmoHlrKeys { address, services, kick, kick_timeout } = &self.osmo_hlr;
+        let config = OsmoHlrConfig {
+            address: address.clone(),
+            services: services.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
+            kick: Some(kick.clone()).filter(|address| !address.is_empty()),
+            kick_timeout: kick_timeout.0,
+        };
+        config.check()?;
+        Ok(config)
     }
 
     fn simulated(&self) -> Result<SimulatedConfig> {
@@ -452,6 +501,12 @@ impl Carrier {
         config.check()?;
         Ok(config)
     }
+}
+
+/// What a carrier can be.
+enum Kind {
+    Simulated,
+    OsmoHlr,
 }
 
 /// A limit; none is written as 0.
@@ -614,6 +669,15 @@ mod tests {
             ("[callbacks]\ntimeout = \"soon\"\n", "write \"250ms\""),
             ("database = \"mysql://secret@host\"\n", "sqlite:FILE"),
             ("[carriers.global]\nkind = \"hlr\"\n", "simulated"),
+            ("[carriers.global]\nkind = \"osmo-hlr\"\n", "address is not given"),
+            (
+                "[carriers.global]\nkind = \"osmo-hlr\"\n[carriers.global.osmo-hlr]\naddress = \"h:1\"\nservices = [\"sms\"]\n",
+                "\"ps\" (data)",
+            ),
+            (
+                "[carriers.global]\nkind = \"simulated\"\n[carriers.global.osmo-hlr]\naddress = \"h:1\"\n",
+                "write kind = \"osmo-hlr\"",
+            ),
             ("[carriers.global]\nkind = \"simulated\"\nretry_first = \"2m\"\n", "retry_longest"),
             ("log_format = \"xml\"\n", "json"),
             (

@@ -179,8 +179,9 @@ impl Server {
                 network.name()
             );
         }
-        let engine =
-            Engine::start(config.engine(&given.clock)?, parts).await.context("cannot start on the store")?;
+        let engine = Engine::start(config.engine(&given.clock, &*given.random)?, parts)
+            .await
+            .context("cannot start on the store")?;
         let engine = Arc::new(engine);
         let app = App::new(Arc::clone(&engine), secrets, given.random, config.api());
         let serving = serve(app, socket, config.server())?;

@@ -6,6 +6,7 @@ use crate::server::{check_key, open_store, read_secrets};
 use crate::system::{Dice, SystemClock};
 use anyhow::{Context, Result};
 use reveille_domain::{Clock, Network};
+use reveille_engine::{Health, probed};
 use reveille_store::Backlog;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -45,12 +46,25 @@ pub(super) fn run(configured: &Configured) -> Result<ExitCode> {
         );
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let engine = config.engine(&clock)?;
+    let engine = config.engine(&clock, &Dice::default())?;
     for network in Network::ALL {
-        match engine.carriers.get(&network) {
-            Some(setup) => println!("carrier        {}: {}", network.name(), setup.carrier.kind()),
-            None => println!("carrier        {}: none, so its profiles will fail", network.name()),
-        }
+        let said = match engine.carriers.get(&network) {
+            Some(setup) => {
+                let health = block_on(async { Ok(probed(setup, &*clock).await) })?;
+                format!("{}, {}", setup.carrier.kind(), said_of(&health))
+            }
+            None => "none, so its profiles will fail".into(),
+        };
+        println!("carrier        {}: {said}", network.name());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A carrier that cannot be reached now is no mistake of the configuration.
+fn said_of(health: &Health) -> String {
+    match health {
+        Health::Ok => "which answers".into(),
+        Health::Degraded(words) => format!("in part: {words}"),
+        Health::Down(trouble) => format!("which cannot be used now: {trouble}"),
+    }
 }

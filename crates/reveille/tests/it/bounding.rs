@@ -1,6 +1,6 @@
 //! Promise 7: a carrier is called as much as its limits allow, and a backlog lives in the store.
 
-use crate::app::{App, RESUME};
+use crate::app::{ACCOUNT, App, RESUME, action_body, action_path};
 use crate::fleet;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -145,6 +145,36 @@ async fn a_carriers_own_credentials_are_no_reason_to_give_up() {
         assert_eq!(app.request(&request).await[ends], 1, "{behaviour}");
         assert_eq!(app.profile(iccids.trim()).await["inDoubt"], false, "{behaviour}: nothing was sent");
     }
+}
+
+#[tokio::test]
+async fn what_a_network_cannot_do_is_refused_and_nothing_of_it_is_accepted() {
+    let iccids = fleet::iccids(0, 2);
+    let (us, hlr) = (fleet::iccid(0), fleet::iccid(1));
+    let keys = [("CARRIERS_GLOBAL_KIND", "osmo-hlr"), ("CARRIERS_GLOBAL_OSMO_HLR_ADDRESS", "127.0.0.1:9")];
+    let app = App::configured(
+        keys,
+        &format!("{us} verizon-us active status=DISABLE\n{hlr} global active status=DISABLE\n"),
+    )
+    .await;
+    let refused =
+        app.call(Method::POST, &action_path("enable"), Some(&action_body(&iccids, json!({})))).await;
+    assert_eq!((refused.status, refused.bracketed()), (400, "INPUT_INVALID.Action.NotSupported"));
+    assert!(refused.body.to_string().contains("network global cannot do enable"), "{}", refused.body);
+    assert_eq!(app.get(&format!("/api/reveille/v1/requests?account={ACCOUNT}")).await["requests"], json!([]));
+    let request = app.act("enable", &us, json!({})).await;
+    app.settle_for("1m").await;
+    assert_eq!(app.request(&request).await["succeeded"], 1, "the other network can");
+}
+
+#[tokio::test]
+async fn what_its_network_cannot_find_fails_before_it_is_asked() {
+    let keys = [("CARRIERS_GLOBAL_KIND", "osmo-hlr"), ("CARRIERS_GLOBAL_OSMO_HLR_ADDRESS", "127.0.0.1:9")];
+    let app = App::configured(keys, &format!("{} global suspended", fleet::iccid(0))).await;
+    let request = app.resume(&fleet::iccid(0)).await;
+    app.settle().await;
+    assert_eq!(app.request(&request).await["faults"], json!({"REQUEST_FAILED.CarrierRejected": 1}));
+    assert_eq!(app.carrier("global").await["begun"], 0);
 }
 
 #[tokio::test]
