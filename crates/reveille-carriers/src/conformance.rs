@@ -488,6 +488,7 @@ fn operations(request: RequestId, subscriptions: &[Subscription], end_state: End
         service_plan: (end_state == EndState::OnPlan).then(|| PLAN.into()),
         card: if end_state.touches_card() { of.card } else { Vec::new() },
         begun_before: false,
+        accepted_as: None,
     };
     numbered.map(operation).collect()
 }
@@ -533,7 +534,7 @@ async fn settle_by(bench: &dyn Bench, carrier: &dyn Carrier, batch: &[Operation]
 fn settles(id: OperationId, reply: &Reply) -> Option<OperationId> {
     match reply {
         Reply::Done(_) | Reply::AlreadySo => Some(id),
-        Reply::RetryLater { .. } | Reply::Unavailable(_) | Reply::Unknown => None,
+        Reply::RetryLater { .. } | Reply::Pending { .. } | Reply::Unavailable(_) | Reply::Unknown => None,
         Reply::Rejected { reason } | Reply::RolledBack { reason, .. } => {
             panic!("{id} names a subscription that the network knows; said: {reason}")
         }
@@ -672,7 +673,7 @@ mod tests {
 
         fn capabilities(&self) -> Capabilities {
             let ends = &[EndState::InService, EndState::Suspended];
-            Capabilities { ends, needs_imsi: false, in_flight_max: usize::MAX }
+            Capabilities { ends, needs_imsi: false, in_flight_max: usize::MAX, accepts_for_later: false }
         }
 
         async fn apply(&self, operations: Vec<Operation>, replies: Replies) {

@@ -35,6 +35,8 @@ pub struct Operation {
     /// Whether an earlier try, or another process, may have begun an operation on it that nobody heard the end of:
     /// what such a one has sent may still be on its way.
     pub begun_before: bool,
+    /// The name under which the carrier has accepted it before: it is to be asked about, not asked for again.
+    pub accepted_as: Option<Box<str>>,
 }
 
 /// When a change is felt.
@@ -69,6 +71,13 @@ pub enum Reply {
     RetryLater {
         /// When to come again, where the carrier says so.
         after: Option<Duration>,
+    },
+    /// Accepted, and not done yet. The name is kept, also across a restart, and comes back with the operation.
+    Pending {
+        /// What the carrier calls it.
+        handle: Box<str>,
+        /// When to ask what became of it.
+        ask_after: Duration,
     },
     /// Nothing was sent, for the carrier is in trouble of its own; no profile is to blame.
     Unavailable(Trouble),
@@ -110,6 +119,7 @@ impl Reply {
             Self::Rejected { .. } => "rejected",
             Self::RolledBack { .. } => "rolled_back",
             Self::RetryLater { .. } => "retry_later",
+            Self::Pending { .. } => "pending",
             Self::Unavailable(_) => "unavailable",
             Self::Unknown => "unknown",
         }
@@ -125,6 +135,8 @@ pub struct Capabilities {
     pub needs_imsi: bool,
     /// How many operations it has use for at a time, whatever is configured.
     pub in_flight_max: usize,
+    /// Whether it may accept operations for later.
+    pub accepts_for_later: bool,
 }
 
 /// How an adapter's network is, asked without changing anything.

@@ -8,7 +8,7 @@ use crate::{CarrierSetup, Chain, Shared, here, unsettled};
 use reveille_carriers::{Operation, Reply, Trouble};
 use reveille_domain::{
     AccountName, Condition, Decision, Doubt, EndState, Fault, Intent, Left, LeftAs, Network, OperationId,
-    Profile, ProfileStatus, Subject, Timestamp, Told, concerns_euicc, decide, enabled_instead,
+    Position, Profile, ProfileStatus, Subject, Timestamp, Told, concerns_euicc, decide, enabled_instead,
 };
 use reveille_store::{
     Change, ChangeCounts, Claim, Guard, Lane, PlanChange, ProfileKey, Result, SettlingCall, UnsettledCall,
@@ -207,6 +207,25 @@ impl Shared {
         self.lane(Lane::Network(profile.network)).wake();
     }
 
+    /// Asks about a subrequest later that its carrier has accepted, once it is kept under which name; or gives it up.
+    fn hand_over(
+        self: &Arc<Self>,
+        mut work: Work,
+        handle: Box<str>,
+        ask_after: Duration,
+        setup: &CarrierSetup,
+    ) {
+        let now = self.now();
+        work.item.tries = work.item.tries.saturating_add(1);
+        let give_up_at = work.item.waiting.request.accepted_at.plus(setup.give_up_after);
+        if now >= give_up_at {
+            return unsettled::end_in_time(self, work);
+        }
+        let Work { mut item, profile, .. } = work;
+        self.warn_of(&mut item, &profile, now);
+        self.send_handle(item, handle, now.plus(ask_after).min(give_up_at));
+    }
+
     /// Leaves a subrequest for later of which nothing was sent, or gives it up, unless it may wait for ever.
     fn put_off(self: &Arc<Self>, mut work: Work, for_ever: bool, setup: &CarrierSetup) {
         let now = self.now();
@@ -293,6 +312,8 @@ pub(crate) struct Batch {
     counts: HashMap<ProfileKey, ChangeCounts>,
     /// Since when those are suspended whose suspension is to end by itself.
     since: HashMap<ProfileKey, Option<Timestamp>>,
+    /// Under which names carriers have accepted them.
+    handles: HashMap<Position, Box<str>>,
 }
 
 impl Batch {
@@ -322,7 +343,15 @@ impl Batch {
             let since = shared.store.suspended_since(ending.clone()).await?;
             ending.into_iter().zip(since).collect()
         };
-        Ok(Self { profiles, euiccs: concerned.into_iter().zip(euiccs).collect(), plans, counts, since })
+        let handles = read_handles(shared, items).await?;
+        Ok(Self {
+            profiles,
+            euiccs: concerned.into_iter().zip(euiccs).collect(),
+            plans,
+            counts,
+            since,
+            handles,
+        })
     }
 
     /// The plans that the item's account has on that network.
@@ -345,6 +374,21 @@ async fn read_profiles(shared: &Shared, items: &[Item]) -> Result<Vec<Option<Pro
     }
     let mut read = shared.store.profiles(keys).await?.into_iter();
     Ok(items.iter().map(|item| item.profile().and_then(|_| read.next().flatten())).collect())
+}
+
+/// Under which names carriers have accepted what may have been begun: their own, or another process's.
+async fn read_handles(shared: &Shared, items: &[Item]) -> Result<HashMap<Position, Box<str>>> {
+    let accepts = |item: &&Item| {
+        let setup = shared.lane(item.lane()).setup.as_ref();
+        setup.is_some_and(|setup| setup.carrier.capabilities().accepts_for_later)
+    };
+    let begun = items.iter().filter(|item| item.tries > 0 || shared.may_have_begun_before(item));
+    let positions: Vec<_> = begun.filter(accepts).map(Item::position).collect();
+    if positions.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let handles = shared.store.handles(positions.clone()).await?;
+    Ok(positions.into_iter().zip(handles).filter_map(|(at, handle)| Some((at, handle?))).collect())
 }
 
 /// The operation that a subrequest needs; nothing where it has ended without one.
@@ -376,6 +420,7 @@ fn begin(shared: &Shared, batch: &Batch, item: Item, profile: Option<Profile>) -
             // What was given up, and left the profile in doubt, may still be on its way too.
             operation.begun_before =
                 item.tries > 0 || shared.may_have_begun_before(&item) || profile.in_doubt.is_any();
+            operation.accepted_as = batch.handles.get(&item.position()).cloned();
             Some((operation, Work::new(item, profile, target.profile, decision, others, shared.now())))
         }
     }
@@ -444,6 +489,7 @@ fn operation(
         service_plan: service_plan.map(Into::into),
         card,
         begun_before: false,
+        accepted_as: None,
     }
 }
 
@@ -589,6 +635,10 @@ fn settle(shared: &Arc<Shared>, control: &LaneControl, setup: &CarrierSetup, mut
         Reply::Unknown => {
             note(shared, &work, now);
             shared.again(work, None, setup);
+        }
+        Reply::Pending { handle, ask_after } => {
+            note(shared, &work, now);
+            shared.hand_over(work, handle, ask_after, setup);
         }
         Reply::Unavailable(trouble) => {
             control.give_back(1);

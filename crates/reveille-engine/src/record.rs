@@ -4,7 +4,7 @@ use crate::order::Item;
 use crate::{Busy, Chain, Shared};
 use reveille_domain::{Left, Timestamp, Told};
 use reveille_store::{
-    Callback, Change, Lane, Outlet, Recorded, Recording, SettlingCall, UnsettledCall, Warning,
+    Callback, Change, Handed, Lane, Outlet, Recorded, Recording, SettlingCall, UnsettledCall, Warning,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,11 +37,26 @@ pub(crate) enum ToRecord {
     },
     Warning(Box<Warning>, Busy),
     Call(UnsettledCall, Busy),
+    Handle(Box<ToAskAbout>),
     /// Answered when everything sent before it has been recorded.
     Flush(oneshot::Sender<()>),
 }
 
+/// What its carrier has accepted: asked about from then on, once it is kept under which name.
+pub(crate) struct ToAskAbout {
+    item: Item,
+    handed: Handed,
+    at: Timestamp,
+}
+
 impl Shared {
+    /// Sends under which name a carrier has accepted a subrequest. It holds its eUICC meanwhile.
+    pub(crate) fn send_handle(&self, item: Item, handle: Box<str>, at: Timestamp) {
+        self.lane(item.lane()).begin_recording();
+        let handed = Handed { position: item.position(), handle, guard: self.guard(&item) };
+        let _ = self.to_record.send(ToRecord::Handle(Box::new(ToAskAbout { item, handed, at })));
+    }
+
     /// Sends an outcome to be recorded.
     pub(crate) fn send(&self, item: Item, ended: Ended) {
         let Ended { told, changes, call, at, claimed } = ended;
@@ -77,6 +92,9 @@ pub(crate) async fn run(shared: Arc<Shared>, mut to_record: mpsc::UnboundedRecei
         if !batch.calls.is_empty() {
             note(&shared, batch.calls).await;
         }
+        if !batch.to_ask_about.is_empty() {
+            keep(&shared, batch.to_ask_about).await;
+        }
         if !batch.warnings.is_empty() {
             warn(&shared, batch.warnings).await;
         }
@@ -100,6 +118,7 @@ struct Batch {
     recordings: Vec<Recording>,
     warnings: Vec<Warning>,
     calls: Vec<UnsettledCall>,
+    to_ask_about: Vec<ToAskAbout>,
     busy: Vec<Busy>,
     flushed: Vec<oneshot::Sender<()>>,
 }
@@ -121,6 +140,7 @@ impl Batch {
                     batch.calls.push(call);
                     batch.busy.push(busy);
                 }
+                ToRecord::Handle(one) => batch.to_ask_about.push(*one),
                 ToRecord::Flush(waiting) => batch.flushed.push(waiting),
             }
         }
@@ -132,6 +152,20 @@ impl Batch {
 async fn note(shared: &Shared, calls: Vec<UnsettledCall>) {
     if let Err(error) = shared.store.note_calls(calls).await {
         error!(error = %Chain(&error), "Cannot keep calls to carriers; they are missing in timelines");
+    }
+}
+
+/// Keeps handles until that is confirmed; what they are of is asked about at its time.
+async fn keep(shared: &Shared, to_ask_about: Vec<ToAskAbout>) {
+    let handles: Vec<Handed> = to_ask_about.iter().map(|one| one.handed.clone()).collect();
+    while let Err(error) = shared.store.keep_handles(handles.clone()).await {
+        error!(error = %Chain(&error), "Cannot keep {} handles; trying again", handles.len());
+        shared.clock.sleep(AGAIN_AFTER).await;
+    }
+    for ToAskAbout { item, at, .. } in to_ask_about {
+        let lane = item.lane();
+        shared.order().delay(item, at);
+        shared.lane(lane).end_recording(1);
     }
 }
 

@@ -81,6 +81,8 @@ macro_rules! each_part_of_store_conformance {
             a_claim_tells_of_a_cancellation
             two_processes_never_have_one_euicc
             a_late_outcome_is_refused
+            handles_are_kept
+            a_late_handle_is_left_alone
             a_lease_ends_with_its_subrequest
             what_nobody_has_begun_may_be_ended
             two_processes_do_not_tell_one_callback_at_once

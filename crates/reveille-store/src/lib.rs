@@ -28,11 +28,11 @@ pub use inventory::{
     OwnedProfile, ProfileFilter, ProfileKey, Suspension, TimelineEntry, TimelineRequest,
 };
 pub use requests::{
-    AcceptLimits, Acceptance, Accepted, Backlog, Change, ChangeCounts, Claim, Guard, HistoryForgotten,
-    HistorySpan, ITSELF, IdempotencyKey, Lane, Lease, NewRequest, NewSubrequest, Page, PageContent,
-    PlanChange, ProfileTarget, Recorded, Recording, RequestFilter, RequestHead, RequestView, Requests,
-    SettlingCall, SubrequestFilter, SubrequestState, SubrequestView, Target, UnsettledCall, Waiting, Warning,
-    lane_of,
+    AcceptLimits, Acceptance, Accepted, Backlog, Change, ChangeCounts, Claim, Guard, Handed,
+    HistoryForgotten, HistorySpan, ITSELF, IdempotencyKey, Lane, Lease, NewRequest, NewSubrequest, Page,
+    PageContent, PlanChange, ProfileTarget, Recorded, Recording, RequestFilter, RequestHead, RequestView,
+    Requests, SettlingCall, SubrequestFilter, SubrequestState, SubrequestView, Target, UnsettledCall,
+    Waiting, Warning, lane_of,
 };
 
 /// Everything that is kept, behind one value that the rest of the program cannot tell apart.

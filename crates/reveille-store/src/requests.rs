@@ -100,6 +100,13 @@ pub trait Requests: Send + Sync + 'static {
     /// Writes calls to carriers that left their operations unsettled, for the timeline.
     async fn note_calls(&self, calls: Vec<UnsettledCall>) -> Result<()>;
 
+    /// Keeps under which names carriers have accepted subrequests for later; of each the last counts. Those that
+    /// have ended, or whose guard does not hold any more, are left alone.
+    async fn keep_handles(&self, handles: Vec<Handed>) -> Result<()>;
+
+    /// The names kept of those subrequests, in the order asked.
+    async fn handles(&self, positions: Vec<Position>) -> Result<Vec<Option<Box<str>>>>;
+
     /// Marks a request as cancelled from `at`; its view, or nothing where there is none of that id.
     async fn cancel(&self, request: RequestId, at: Timestamp) -> Result<Option<RequestView>>;
 
@@ -386,6 +393,17 @@ pub enum Guard {
     Leased(Lease),
     /// Nobody has claimed the eUICC for this subrequest.
     Unbegun,
+}
+
+/// A subrequest that its carrier has accepted for later.
+#[derive(Clone, Debug)]
+pub struct Handed {
+    /// Which.
+    pub position: Position,
+    /// The carrier's name for it, by which it is asked about.
+    pub handle: Box<str>,
+    /// What must still be so.
+    pub guard: Guard,
 }
 
 /// An outcome to be recorded.

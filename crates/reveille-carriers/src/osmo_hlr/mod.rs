@@ -228,7 +228,7 @@ impl Carrier for OsmoHlr {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { ends: ENDS, needs_imsi: true, in_flight_max: IN_FLIGHT }
+        Capabilities { ends: ENDS, needs_imsi: true, in_flight_max: IN_FLIGHT, accepts_for_later: false }
     }
 
     async fn apply(&self, operations: Vec<Operation>, replies: Replies) {

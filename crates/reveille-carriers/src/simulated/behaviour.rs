@@ -63,6 +63,8 @@ pub enum Behaviour {
     CredentialsRefused,
     /// Carried out, and never answered: asked how the profile is, it tells.
     DoneNeverAnswered,
+    /// Accepted for later under a name of its own, and carried out when it is asked about.
+    AcceptedForLater,
 }
 
 /// What the network does at one try of one operation.
@@ -82,6 +84,8 @@ pub(super) enum Step {
     Postpone {
         after: Option<Duration>,
     },
+    /// Accepted, and not carried out yet.
+    AcceptForLater,
     /// Not even sent: the network is not reachable.
     BeUnreachable,
     /// Not even sent: the network does not accept who calls.
@@ -94,7 +98,7 @@ pub(super) enum Step {
 
 impl Behaviour {
     /// Every behaviour, in the order of the codes.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::AlwaysDone,
         Self::Rejected,
         Self::RetryTwice,
@@ -117,6 +121,7 @@ impl Behaviour {
         Self::NetworkUnreachable,
         Self::CredentialsRefused,
         Self::DoneNeverAnswered,
+        Self::AcceptedForLater,
     ];
 
     /// The name in the configuration.
@@ -144,12 +149,14 @@ impl Behaviour {
             Self::NetworkUnreachable => "network-unreachable",
             Self::CredentialsRefused => "credentials-refused",
             Self::DoneNeverAnswered => "done-never-answered",
+            Self::AcceptedForLater => "accepted-for-later",
         }
     }
 
-    /// What it does to an operation to that end that was tried `tries` times before.
-    pub(super) fn step(self, tries: u32, end: EndState) -> Step {
+    /// What it does to an operation to that end that was tried `tries` times before, and may be accepted already.
+    pub(super) fn step(self, tries: u32, end: EndState, accepted: bool) -> Step {
         match (self, tries) {
+            (Self::AcceptedForLater, _) if !accepted => Step::AcceptForLater,
             (Self::RetryTwice, 0..=1) | (Self::RetryThenRejected, 0) | (Self::RetryForever, _) => {
                 Step::Postpone { after: None }
             }
@@ -175,7 +182,9 @@ impl Behaviour {
             (Self::AlwaysDone | Self::RetryTwice | Self::UnansweredThenDone | Self::RetryWithHint, _)
             | (Self::SlowCard | Self::UnreachableCard | Self::EnablingFails | Self::DownloadFails, _)
             | (Self::SuspendedOutside | Self::DeactivatedOutside, _)
-            | (Self::NetworkUnreachable | Self::CredentialsRefused, _) => Step::CarryOut,
+            | (Self::NetworkUnreachable | Self::CredentialsRefused | Self::AcceptedForLater, _) => {
+                Step::CarryOut
+            }
         }
     }
 }
@@ -197,7 +206,7 @@ impl Step {
             | Self::GoBack
             | Self::CarryOutForNow(_)
             | Self::Reject(_) => true,
-            Self::CarryOutUnanswered | Self::Postpone { .. } => false,
+            Self::CarryOutUnanswered | Self::Postpone { .. } | Self::AcceptForLater => false,
             Self::BeUnreachable | Self::RefuseCredentials | Self::Lose | Self::Hang => false,
         }
     }

@@ -36,6 +36,9 @@ use world::Enabling;
 /// How long the answer of [`Behaviour::Slow`] takes, in place of the configured latency.
 const SLOW: Duration = Duration::from_secs(5);
 
+/// When an operation that was accepted for later is to be asked about.
+const ASK_AFTER: Duration = Duration::from_secs(30);
+
 /// How long after an operation the network undoes it by itself, where a script says so.
 const UNDONE_AFTER: Duration = Duration::from_secs(60);
 
@@ -132,7 +135,9 @@ impl Simulated {
 
     fn step(&self, operation: &Operation, past: Past) -> Step {
         match past.manner {
-            Manner::Scripted(behaviour) => behaviour.step(past.tries, operation.end_state),
+            Manner::Scripted(behaviour) => {
+                behaviour.step(past.tries, operation.end_state, operation.accepted_as.is_some())
+            }
             Manner::ByChance => chance::step(&self.config, operation.id, past.tries),
         }
     }
@@ -166,6 +171,10 @@ impl Simulated {
             }
             Step::Reject(reason) => [Some(Reply::Rejected { reason: reason.into() }), None],
             Step::Postpone { after } => [Some(Reply::RetryLater { after }), None],
+            Step::AcceptForLater => {
+                let handle = operation.accepted_as.clone().unwrap_or_else(|| operation.id.to_string().into());
+                [Some(Reply::Pending { handle, ask_after: ASK_AFTER }), None]
+            }
             Step::BeUnreachable => [
                 Some(Reply::Unavailable(Trouble::Transport("The simulated network is not reachable".into()))),
                 None,
@@ -226,7 +235,12 @@ impl Carrier for Simulated {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { ends: &EndState::ALL, needs_imsi: false, in_flight_max: usize::MAX }
+        Capabilities {
+            ends: &EndState::ALL,
+            needs_imsi: false,
+            in_flight_max: usize::MAX,
+            accepts_for_later: true,
+        }
     }
 
     async fn apply(&self, operations: Vec<Operation>, replies: Replies) {

@@ -157,6 +157,7 @@ fn operation(request: RequestId, number: u32, iccid: &str, end_state: EndState) 
         service_plan: None,
         card: Vec::new(),
         begun_before: false,
+        accepted_as: None,
     }
 }
 
@@ -568,6 +569,7 @@ impl Net {
             service_plan: None,
             card,
             begun_before: false,
+            accepted_as: None,
         };
         Driven { net: self, operation }
     }

@@ -79,6 +79,7 @@ impl Net {
             service_plan: None,
             card: Vec::new(),
             begun_before: false,
+            accepted_as: None,
         }
     }
 

@@ -4,7 +4,7 @@
 
 use super::Bench;
 use super::house::{ALL, House, account, at, succeeded};
-use crate::{Claim, DeviceKey, Guard, Lease, Recorded, Recording, Store, Target, Waiting};
+use crate::{Claim, DeviceKey, Guard, Handed, Lease, Recorded, Recording, Store, Target, Waiting};
 use reveille_domain::Position;
 use std::sync::Arc;
 
@@ -80,6 +80,14 @@ pub async fn two_processes_never_have_one_euicc(bench: &dyn Bench) {
     assert!(again > first, "a later lease has a higher number");
 }
 
+/// What an outcome of a subrequest is recorded under, after it was claimed where that is needed.
+async fn guard_of(house: &House, waits: &Waiting) -> Guard {
+    match house.lease() {
+        Some(_) => Guard::Leased(lease_of(claim(&*house.shared(), waits).await)),
+        None => Guard::Free,
+    }
+}
+
 /// A process that was frozen past its lease records nothing of what another has claimed since.
 pub async fn a_late_outcome_is_refused(bench: &dyn Bench) {
     let house = House::with_fleet(bench, 1).await;
@@ -99,6 +107,43 @@ pub async fn a_late_outcome_is_refused(bench: &dyn Bench) {
     let recorded =
         other.record(vec![Recording { guard, ..succeeded(&waits, at(21)) }]).await.expect("recorded");
     assert_eq!(recorded, [Recorded::Now]);
+}
+
+/// Under which name a carrier has accepted a subrequest is kept until it ends, the last one of several.
+pub async fn handles_are_kept(bench: &dyn Bench) {
+    let house = House::with_fleet(bench, 2).await;
+    let waits = house.waits_of(house.resuming(1, [1, 2]).await).await;
+    let guard = guard_of(&house, &waits[0]).await;
+    let handed = |handle: &str| Handed { position: waits[0].position(), handle: handle.into(), guard };
+    let kept = async || {
+        let unknown = Position { sequence: 999, number: 1 };
+        let asked = vec![waits[1].position(), waits[0].position(), unknown];
+        house.handles(asked).await.expect("read")
+    };
+    assert_eq!(kept().await, [None, None, None]);
+    house.keep_handles(vec![handed("first")]).await.expect("kept");
+    house.keep_handles(vec![handed("last")]).await.expect("kept");
+    assert_eq!(kept().await, [None, Some("last".into()), None]);
+    house.record(vec![Recording { guard, ..succeeded(&waits[0], at(20)) }]).await.expect("recorded");
+    house.keep_handles(vec![handed("late")]).await.expect("answered");
+    assert_eq!(kept().await, [None, Some("last".into()), None], "it has ended");
+}
+
+/// A process that was frozen past its lease does not overwrite the name that another has been given since.
+pub async fn a_late_handle_is_left_alone(bench: &dyn Bench) {
+    let house = House::with_fleet(bench, 1).await;
+    let Some(other) = second(&house).await else { return };
+    let waits = the_only_one(&house, house.resuming(1, [1]).await.id).await;
+    let frozen = lease_of(claim(&*house.shared(), &waits).await);
+    bench.leases_run_out().await;
+    let granted = lease_of(claim(&*other, &waits).await);
+    for (lease, handle) in [(granted, "the holder's"), (frozen, "late")] {
+        let guard = Guard::Leased(lease);
+        let handed = Handed { position: waits.position(), handle: handle.into(), guard };
+        house.keep_handles(vec![handed]).await.expect("answered");
+    }
+    let kept = house.handles(vec![waits.position()]).await.expect("read");
+    assert_eq!(kept, [Some("the holder's".into())]);
 }
 
 /// A lease ends with its subrequest: the next on the eUICC need not wait for its time.

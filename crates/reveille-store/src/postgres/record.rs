@@ -7,7 +7,7 @@ use super::codes::{self, get, int};
 use super::connection::{Db, Sql};
 use super::leases::millis;
 use crate::codes::USUAL_REPLY;
-use crate::{Change, Guard, Outlet, ProfileKey, Recorded, Recording, UnsettledCall, Warning};
+use crate::{Change, Guard, Handed, Outlet, ProfileKey, Recorded, Recording, UnsettledCall, Warning};
 use reveille_domain::{Doubt, Eid, Fault, Imei, Left, Msisdn, Position, ProfileState};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -530,5 +530,21 @@ pub(super) fn note_calls(db: &mut Db, calls: &[UnsettledCall]) -> Sql<()> {
             ],
         )?;
     }
+    Ok(())
+}
+
+pub(super) fn keep_handles(db: &mut Db, handles: &[Handed]) -> Sql<()> {
+    let sequences: Vec<i64> = handles.iter().map(|handed| handed.position.sequence).collect();
+    let numbers: Vec<i32> = handles.iter().map(|handed| int(handed.position.number)).collect();
+    let names: Vec<&str> = handles.iter().map(|handed| &*handed.handle).collect();
+    let (guards, leases): (Vec<i32>, Vec<i64>) = handles.iter().map(|handed| told(handed.guard)).unzip();
+    db.execute(
+        "UPDATE subrequest AS s SET handle = k.handle
+         FROM unnest($1::BIGINT[], $2::INTEGER[], $3::TEXT[], $4::INTEGER[], $5::BIGINT[])
+                  AS k (sequence, number, handle, guard, lease)
+         WHERE s.sequence = k.sequence AND s.number = k.number AND s.outcome IS NULL
+           AND (k.guard <> 1 OR EXISTS (SELECT 1 FROM device AS d WHERE d.number = s.device AND d.lease = k.lease))",
+        &[&sequences, &numbers, &names, &guards, &leases],
+    )?;
     Ok(())
 }

@@ -9,9 +9,10 @@ use super::pages::PAGE;
 use super::{Postgres, accept, history, leases, pages, record};
 use crate::writer::Urgency;
 use crate::{
-    AcceptLimits, Acceptance, Accepted, Backlog, ChangeCounts, Claim, DeviceKey, HistoryForgotten, ITSELF,
-    Lane, NewRequest, ProfileKey, ProfileTarget, Recorded, Recording, RequestFilter, RequestView, Requests,
-    Result, SubrequestFilter, SubrequestState, SubrequestView, Target, UnsettledCall, Waiting, Warning,
+    AcceptLimits, Acceptance, Accepted, Backlog, ChangeCounts, Claim, DeviceKey, Handed, HistoryForgotten,
+    ITSELF, Lane, NewRequest, ProfileKey, ProfileTarget, Recorded, Recording, RequestFilter, RequestView,
+    Requests, Result, SubrequestFilter, SubrequestState, SubrequestView, Target, UnsettledCall, Waiting,
+    Warning,
 };
 use async_trait::async_trait;
 use reveille_domain::{
@@ -122,6 +123,16 @@ impl Requests for Postgres {
     async fn note_calls(&self, calls: Vec<UnsettledCall>) -> Result<()> {
         let rows = calls.len();
         self.write("note calls", rows, Urgency::InCompany, move |db| record::note_calls(db, &calls)).await
+    }
+
+    async fn keep_handles(&self, handles: Vec<Handed>) -> Result<()> {
+        let rows = handles.len();
+        self.write("keep handles", rows, Urgency::InCompany, move |db| record::keep_handles(db, &handles))
+            .await
+    }
+
+    async fn handles(&self, positions: Vec<Position>) -> Result<Vec<Option<Box<str>>>> {
+        self.readers.read("read handles", move |db| handles(db, &positions)).await
     }
 
     async fn cancel(&self, request: RequestId, at: Timestamp) -> Result<Option<RequestView>> {
@@ -315,6 +326,17 @@ fn read_waiting(row: &Row, heads: &mut Heads) -> Sql<Waiting> {
         },
     };
     Ok(Waiting { request, number, subject, target })
+}
+
+fn handles(db: &mut Db, positions: &[Position]) -> Sql<Vec<Option<Box<str>>>> {
+    let (sequences, numbers): (Vec<i64>, Vec<i32>) =
+        positions.iter().map(|position| (position.sequence, int(position.number))).unzip();
+    let rows = db.query(
+        "SELECT s.handle FROM unnest($1::BIGINT[], $2::INTEGER[]) WITH ORDINALITY AS k (sequence, number, place)
+         LEFT JOIN subrequest AS s ON s.sequence = k.sequence AND s.number = k.number ORDER BY k.place",
+        &[&sequences, &numbers],
+    )?;
+    rows.iter().map(|row| get(row, "handle")).collect()
 }
 
 fn earliest_on(db: &mut Db, devices: &[DeviceKey]) -> Sql<Vec<Option<Position>>> {

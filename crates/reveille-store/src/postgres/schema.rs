@@ -7,6 +7,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0001_the_main_job.sql"),
     include_str!("../../migrations/postgres/0002_every_action.sql"),
     include_str!("../../migrations/postgres/0003_many_nodes.sql"),
+    include_str!("../../migrations/postgres/0004_accepted_elsewhere.sql"),
 ];
 
 /// The advisory lock under which one node migrates.

@@ -4,7 +4,7 @@ use super::codes;
 use super::requests::count_waiting;
 use crate::codes::USUAL_REPLY;
 use crate::{
-    Change, Outlet, PlanChange, ProfileKey, Recorded, Recording, RequestHead, UnsettledCall, Warning,
+    Change, Handed, Outlet, PlanChange, ProfileKey, Recorded, Recording, RequestHead, UnsettledCall, Warning,
 };
 use reveille_domain::{Condition, Eid, Fault, Imei, Left, Msisdn, ProfileState, Told};
 use rusqlite::{CachedStatement, Connection, named_params, params};
@@ -316,6 +316,16 @@ pub(super) fn note_calls(db: &Connection, calls: &[UnsettledCall]) -> rusqlite::
             ended_at.0,
             reply
         ])?;
+    }
+    Ok(())
+}
+
+pub(super) fn keep_handles(db: &Connection, handles: &[Handed]) -> rusqlite::Result<()> {
+    let mut update = db.prepare_cached(
+        "UPDATE subrequest SET handle = ? WHERE sequence = ? AND number = ? AND ended_at IS NULL",
+    )?;
+    for Handed { position, handle, .. } in handles {
+        update.execute(params![handle, position.sequence, position.number])?;
     }
     Ok(())
 }

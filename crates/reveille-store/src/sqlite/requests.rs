@@ -8,9 +8,9 @@ use super::codes::{
 use super::{history, pages, record};
 use crate::writer::Urgency;
 use crate::{
-    AcceptLimits, Acceptance, Accepted, Backlog, ChangeCounts, Claim, DeviceKey, HistoryForgotten, ITSELF,
-    IdempotencyKey, Lane, Lease, NewRequest, NewSubrequest, ProfileKey, ProfileTarget, Recorded, Recording,
-    RequestFilter, RequestView, Requests, Result, StoreError, SubrequestFilter, SubrequestState,
+    AcceptLimits, Acceptance, Accepted, Backlog, ChangeCounts, Claim, DeviceKey, Handed, HistoryForgotten,
+    ITSELF, IdempotencyKey, Lane, Lease, NewRequest, NewSubrequest, ProfileKey, ProfileTarget, Recorded,
+    Recording, RequestFilter, RequestView, Requests, Result, StoreError, SubrequestFilter, SubrequestState,
     SubrequestView, Target, UnsettledCall, Waiting, Warning, lane_of,
 };
 use async_trait::async_trait;
@@ -126,6 +126,16 @@ impl Requests for Sqlite {
     async fn note_calls(&self, calls: Vec<UnsettledCall>) -> Result<()> {
         let rows = calls.len();
         self.write("note calls", rows, Urgency::InCompany, move |db| record::note_calls(db, &calls)).await
+    }
+
+    async fn keep_handles(&self, handles: Vec<Handed>) -> Result<()> {
+        let rows = handles.len();
+        self.write("keep handles", rows, Urgency::InCompany, move |db| record::keep_handles(db, &handles))
+            .await
+    }
+
+    async fn handles(&self, positions: Vec<Position>) -> Result<Vec<Option<Box<str>>>> {
+        self.readers.read("read handles", move |db| handles(db, &positions)).await
     }
 
     async fn cancel(&self, request: RequestId, at: Timestamp) -> Result<Option<RequestView>> {
@@ -417,6 +427,15 @@ fn read_waiting(db: &Connection, row: &Row<'_>, heads: &mut Heads) -> rusqlite::
         _ => Err(read_fault(row)?.unwrap_or(Fault::DeviceNotFound)),
     };
     Ok(Waiting { request, number, subject, target })
+}
+
+fn handles(db: &Connection, positions: &[Position]) -> rusqlite::Result<Vec<Option<Box<str>>>> {
+    let mut select = db.prepare_cached("SELECT handle FROM subrequest WHERE sequence = ? AND number = ?")?;
+    let handle = |position: &Position| {
+        let handle = select.query_row(params![position.sequence, position.number], |row| row.get(0));
+        Ok(handle.optional()?.flatten())
+    };
+    positions.iter().map(handle).collect()
 }
 
 /// The network of a profile whose subrequest is in no network's lane.

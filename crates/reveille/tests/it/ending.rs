@@ -267,3 +267,28 @@ async fn what_was_told_thirty_days_ago_is_removed_and_the_profiles_history_stays
     assert!(entry.get("requestId").is_none());
     assert_eq!(app.profile(profile).await["state"], "ACTIVE");
 }
+
+#[tokio::test]
+async fn what_its_carrier_has_accepted_is_asked_about_also_after_a_restart() {
+    let profile = "89000022000000000001";
+    for restarts in [false, true] {
+        let mut app = App::with_fleet(&format!("{profile} global suspended")).await;
+        let request = app.resume(profile).await;
+        app.settle_for("10s").await;
+        assert_eq!(app.request(&request).await["waiting"], 1, "it is accepted, and not done");
+        if restarts {
+            app.restart().await;
+        }
+        app.settle_for("1m").await;
+        assert_eq!(app.request(&request).await["succeeded"], 1);
+        let timeline = app.get(&format!("/api/reveille/v1/profiles/{profile}/timeline")).await;
+        let events = timeline["timeline"][0]["events"].as_array().unwrap().clone();
+        let called: Vec<String> = events
+            .iter()
+            .filter(|event| event["event"] == "called")
+            .map(|event| event["detail"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(called.iter().filter(|call| call.contains(": pending")).count(), 1, "{called:?}");
+        assert!(called.iter().any(|call| call.contains(": done")), "it was asked about, not asked for again");
+    }
+}
