@@ -127,11 +127,9 @@ mod tests {
     #[test]
     fn a_location_cancel_is_as_it_has_been_seen_to_arrive() {
         let (from, to) = (text("REVEILLE-1"), text("SGSN-probe-1"));
-        let expected = format!("0031 ee051c 0108 00010100000000f1 060101 0a0101 600b{from}00 610d{to}00");
-        let mut expected = octets(&expected);
-        expected[1] = u8::try_from(expected.len() - 3).unwrap();
+        let expected = format!("002e ee051c 0108 00010100000000f1 060101 0a0101 600b{from}00 610d{to}00");
         let imsi = "001010000000001".parse().unwrap();
-        assert_eq!(location_cancel(&imsi, "REVEILLE-1", "SGSN-probe-1").unwrap(), expected);
+        assert_eq!(location_cancel(&imsi, "REVEILLE-1", "SGSN-probe-1").unwrap(), octets(&expected));
     }
 
     #[test]

@@ -11,6 +11,8 @@ mod ipa;
 mod kick;
 mod subscriber;
 mod tcp;
+#[cfg(test)]
+mod tests;
 
 pub use config::{InvalidOsmoHlrConfig, OsmoHlrConfig, Service, UnknownService};
 
