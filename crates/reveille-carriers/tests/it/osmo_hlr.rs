@@ -205,6 +205,8 @@ async fn an_osmo_hlr_conforms_where_serving_nodes_are_kicked() {
     conformance::a_peer_that_freezes_is_settled_by_repeating(&net).await;
 
     kicks_are_heard(&net).await;
+    a_node_that_has_forgotten_is_not_asked_to_let_go(&net).await;
+    each_connection_has_a_name_of_its_own(&net).await;
     a_node_that_is_silent_or_gone_is_no_reason_to_wait(&net).await;
 }
 
@@ -221,6 +223,33 @@ async fn kicks_are_heard(net: &Net) {
     assert!(heard[0].by.starts_with("REVEILLE-5EED"), "{heard:?}");
     assert_eq!(net.told(&of, EndState::Suspended).await, Reply::AlreadySo);
     assert_eq!(net.node.cancelled().len(), 1, "the try before may have died before it came to that");
+}
+
+async fn a_node_that_has_forgotten_is_not_asked_to_let_go(net: &Net) {
+    let of = net.subscriber().await;
+    let imsi = imsi(&of).as_str();
+    assert_eq!(net.serves(imsi), (Told::Accepted, Told::Accepted));
+    net.node.purge(imsi, Domain::Ps);
+    net.node.purge(imsi, Domain::Cs);
+    net.node.cancelled();
+    assert_eq!(net.told(&of, EndState::Suspended).await, NOW);
+    assert_eq!(net.node.cancelled(), []);
+}
+
+/// The HLR takes a name twice, and would answer the connection that it has not yet noticed to be dead.
+async fn each_connection_has_a_name_of_its_own(net: &Net) {
+    let mut names = Vec::new();
+    for _ in 0..2 {
+        let of = net.subscriber().await;
+        assert_eq!(net.serves(imsi(&of).as_str()), (Told::Accepted, Told::Accepted));
+        assert_eq!(net.told(&of, EndState::Suspended).await, NOW);
+        names.extend(net.node.cancelled().into_iter().map(|heard| heard.by));
+        net.stop().await;
+        net.start().await;
+        while net.carrier.probe().await != Health::Ok {} // it may learn only now that it was cut off
+    }
+    assert_eq!(names.len(), 2);
+    assert_ne!(names[0], names[1]);
 }
 
 async fn a_node_that_is_silent_or_gone_is_no_reason_to_wait(net: &Net) {

@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex};
 const UPDATE_LOCATION: u8 = 0x04;
 const UPDATE_LOCATION_ERROR: u8 = 0x05;
 const UPDATE_LOCATION_RESULT: u8 = 0x06;
+const PURGE_MS: u8 = 0x0c;
+const PURGE_MS_RESULT: u8 = 0x0e;
 const INSERT_DATA: u8 = 0x10;
 const INSERT_DATA_RESULT: u8 = 0x12;
 const LOCATION_CANCEL: u8 = 0x1c;
@@ -83,10 +85,19 @@ impl Node {
 
     /// Asks for service as an attach does, and is connected from then on.
     pub(crate) fn locate(&self, imsi: &str, domain: Domain) -> Told {
+        self.ask(UPDATE_LOCATION, imsi, domain)
+    }
+
+    /// Says that it has forgotten a handset, which was switched off long ago.
+    pub(crate) fn purge(&self, imsi: &str, domain: Domain) {
+        assert_eq!(self.ask(PURGE_MS, imsi, domain), Told::Accepted);
+    }
+
+    fn ask(&self, kind: u8, imsi: &str, domain: Domain) -> Told {
         let mut link = self.link.lock().unwrap();
         loop {
             let standing = link.get_or_insert_with(|| self.connect());
-            let ask = message(UPDATE_LOCATION, &[(IMSI, &bcd(imsi)), (DOMAIN, &[domain as u8])]);
+            let ask = message(kind, &[(IMSI, &bcd(imsi)), (DOMAIN, &[domain as u8])]);
             let sent = standing.stream.write_all(&ask);
             match sent
                 .map_or(Err(RecvTimeoutError::Disconnected), |()| standing.told.recv_timeout(ANSWER_WITHIN))
@@ -172,7 +183,7 @@ impl Reader {
             INSERT_DATA => {
                 return self.stream.write_all(&message(INSERT_DATA_RESULT, &[(IMSI, &elements[&IMSI])]));
             }
-            UPDATE_LOCATION_RESULT => drop(self.told.send((imsi, Told::Accepted))),
+            UPDATE_LOCATION_RESULT | PURGE_MS_RESULT => drop(self.told.send((imsi, Told::Accepted))),
             UPDATE_LOCATION_ERROR => drop(self.told.send((imsi, Told::Refused(elements[&CAUSE][0])))),
             LOCATION_CANCEL => {
                 let by = String::from_utf8(elements[&SOURCE].clone()).unwrap();
