@@ -30,7 +30,7 @@ folder=$(mktemp -d "$shared/reveille-hlr.XXXXXX")
 hlr=
 
 end() {
-    [ -z "$hlr" ] || kill -KILL "$hlr" 2>/dev/null || true
+    [ -z "$hlr" ] || stop
     cd /
     rm -rf "$folder"
 }
@@ -59,7 +59,7 @@ start() {
     awaits ready listens
 }
 stop() {
-    kill -KILL "$hlr"
+    kill -KILL "$hlr" 2>/dev/null || true
     wait "$hlr" 2>/dev/null || true
     hlr=
 }
