@@ -143,8 +143,15 @@ def what_cannot_be(report, arguments, folder, dice):
         report.check("what an HLR cannot do is refused", refused.status == 400
                      and "[INPUT_INVALID.Action.NotSupported]" in refused.json["errorMessage"], refused.raw[:300])
         report.equal("and leaves nothing behind", len(circle.client.requests(ACCOUNT)), before)
+        report.equal("the network says what is recorded", circle.client.on_network(first),
+                     {"network": "global", "answer": "seen", "inService": True, "agrees": True})
         with Ctrl(circle.hlr.address) as ctrl:
+            ctrl.enable(circle.imsis[first], ps=False, cs=False)
+            report.equal("what others changed on the HLR is seen", circle.client.on_network(first),
+                         {"network": "global", "answer": "seen", "inService": False, "agrees": False})
+            ctrl.enable(circle.imsis[first], ps=True, cs=True)
             ctrl.one(f"SET subscriber.delete {circle.imsis[stranger]}")
+        report.equal("and whom it does not know", circle.client.on_network(stranger)["answer"], "no_such_profile")
         report.equal("a subscriber that the HLR does not know fails", circle.do(report, "profile_suspend", [first, stranger]),
                      Counter({"SUCCESS": 1, "UnifiedWebService.REQUEST_FAILED.CarrierRejected": 1}))
     finally:

@@ -417,6 +417,10 @@ class Client:
     def carrier(self, network):
         return next(one for one in self.get(f"{OWN}/carriers")["carriers"] if one["network"] == network)
 
+    def on_network(self, iccid):
+        """What the profile's network says of it."""
+        return self.get(f"{OWN}/profiles/{iccid}/network")
+
     def called(self, iccid):
         """What the calls to the carrier came to, by the profile's timeline."""
         return [event["detail"] for entry in self.get(f"{OWN}/profiles/{iccid}/timeline")["timeline"]

@@ -302,6 +302,14 @@ fn own_endpoints(get: &Method, post: &Method) -> Vec<Endpoint> {
         )
         .answers::<profiles::ProfileWithDevice>(),
         endpoint(
+            "profile_network",
+            get(),
+            "/api/reveille/v1/profiles/{iccid}/network",
+            "Ask a profile's network how it truly is, and compare that with the record",
+            profiles::on_network,
+        )
+        .answers::<profiles::OnNetwork>(),
+        endpoint(
             "profile_timeline",
             get(),
             "/api/reveille/v1/profiles/{iccid}/timeline",

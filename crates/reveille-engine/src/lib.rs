@@ -30,7 +30,7 @@ pub use answers::PAGE_ENTRIES;
 pub use lane::{CarrierSetup, CarrierView};
 pub use limits::ChangeLimits;
 pub use metrics::Metrics;
-pub use reveille_carriers::Health;
+pub use reveille_carriers::{Health, Observation, Observed};
 pub use secrets::{Random, Secrets};
 
 use lane::LaneControl;
@@ -40,7 +40,7 @@ use progress::Progress;
 use record::ToRecord;
 use reveille_callbacks::{Guard, Tls};
 use reveille_carriers::Trouble;
-use reveille_domain::{Clock, Network, Position, RequestId, Schedule, Timestamp};
+use reveille_domain::{Clock, Network, Position, Profile, RequestId, Schedule, Timestamp};
 use reveille_store::{AcceptLimits, Lane, Mark, ReplayScope, RequestView, Result, Store, StoreError};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -202,6 +202,14 @@ impl Engine {
         Ok(self.shared.metrics.encode(backlog, &self.carriers()))
     }
 
+    /// Asks a profile's network how the profile truly is; nothing where nobody serves the network.
+    pub async fn observe(&self, profile: &Profile) -> Option<Observation> {
+        let setup = self.shared.lane(Lane::Network(profile.network)).setup.as_ref()?;
+        let mut seen = observed(setup, &*self.shared.clock, std::slice::from_ref(profile)).await.into_iter();
+        let silent = || Observation::Unavailable(Trouble::Transport("It does not answer in time.".into()));
+        Some(seen.next().unwrap_or_else(silent))
+    }
+
     /// Asks each carrier how it is.
     pub async fn probe_carriers(&self) {
         for control in self.shared.lanes.values() {
@@ -330,6 +338,19 @@ impl Engine {
     fn is_under_way(&self) -> bool {
         let lanes = self.shared.lanes.values().any(|control| control.calls() + control.recording() > 0);
         lanes || self.shared.outbox.is_under_way()
+    }
+}
+
+/// What a carrier says of these profiles; nothing where it does not in time.
+pub(crate) async fn observed(
+    setup: &CarrierSetup,
+    clock: &dyn Clock,
+    profiles: &[Profile],
+) -> Vec<Observation> {
+    tokio::select! {
+        biased;
+        observed = setup.carrier.observe(profiles) => observed,
+        () = clock.sleep(setup.timeout) => Vec::new(),
     }
 }
 

@@ -1,9 +1,9 @@
 //! What is given up: it was begun, or waits in vain, and nobody can tell what became of it. Its network is asked a
 //! last time.
 
-use crate::Shared;
 use crate::order::{Claimed, Item};
 use crate::perform::{Batch, Work, decided, told, until_read};
+use crate::{Shared, observed};
 use reveille_carriers::Observation;
 use reveille_domain::{Fault, Profile, doubted_by};
 use reveille_store::{Change, Lane, ProfileKey};
@@ -65,17 +65,13 @@ pub(crate) fn end_in_time(shared: &Arc<Shared>, work: Work) {
 /// sent may still arrive.
 async fn end_as_shown(shared: &Shared, lane: Lane, work: Vec<Work>) {
     let profiles: Vec<Profile> = work.iter().map(|work| work.profile.clone()).collect();
-    let observed = match &shared.lane(lane).setup {
-        Some(setup) => tokio::select! {
-            biased;
-            observed = setup.carrier.observe(&profiles) => observed,
-            () = shared.clock.sleep(setup.timeout) => Vec::new(),
-        },
+    let seen = match &shared.lane(lane).setup {
+        Some(setup) => observed(setup, &*shared.clock, &profiles).await,
         None => Vec::new(),
     };
-    let mut observed = observed.into_iter();
+    let mut seen = seen.into_iter();
     for mut work in work {
-        let is_so = match observed.next() {
+        let is_so = match seen.next() {
             Some(Observation::Seen(seen)) => seen.shows(work.decision.drives) == Some(true),
             _ => false,
         };

@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use reveille_domain::{Iccid, Network, ProfileState, Refusal, SuspendedBy};
+use reveille_engine::{Observation, Observed};
 use reveille_store::{HistoryView, Identifier, OwnedProfile, ProfileFilter};
 use reveille_wire::spelling;
 use schemars::JsonSchema;
@@ -206,6 +207,53 @@ pub(crate) async fn show(
         profile: owned.into(),
         device: device.into_iter().map(Profile::from).collect(),
     }))
+}
+
+/// What a profile's network says of it, asked just now; nothing is changed by that.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct OnNetwork {
+    /// `verizon-us` or `global`.
+    network: &'static str,
+    /// `seen`; `no_such_profile`: the network does not know it; `unserved`, `not_able`, `unavailable`: it could not be
+    /// asked.
+    answer: &'static str,
+    /// Why it could not be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
+    /// Whether the network gives it access, where it can tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_service: Option<bool>,
+    /// Whether its card has it enabled, where the network can tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enabled: Option<bool>,
+    /// Whether that is as recorded; absent where nothing can be compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agrees: Option<bool>,
+}
+
+pub(crate) async fn on_network(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(iccid): Path<String>,
+) -> Result<Json<OnNetwork>, Refused> {
+    let profile = find(&app, &caller, &iccid).await?.profile;
+    let nothing = Observed::default();
+    let (answer, trouble, seen) = match app.engine.observe(&profile).await {
+        Some(Observation::Seen(seen)) => ("seen", None, seen),
+        Some(Observation::NoSuchProfile) => ("no_such_profile", None, nothing),
+        Some(Observation::NotAble) => ("not_able", None, nothing),
+        Some(Observation::Unavailable(trouble)) => ("unavailable", Some(trouble.to_string()), nothing),
+        None => ("unserved", None, nothing),
+    };
+    let Observed { in_service, enabled } = seen;
+    let compared = [
+        in_service.map(|is| is == (profile.state == ProfileState::Active)),
+        enabled.map(|is| is == profile.status.is_enabled()),
+    ];
+    let agrees = compared.into_iter().flatten().reduce(|one, other| one && other);
+    let network = profile.network.name();
+    Ok(Json(OnNetwork { network, answer, trouble, in_service, enabled, agrees }))
 }
 
 /// The changes of a profile's record, oldest first.

@@ -117,3 +117,24 @@ async fn the_counts_of_the_metrics_outlast_a_restart() {
     app.release("global").await;
     app.settle().await;
 }
+
+#[tokio::test]
+async fn a_network_is_asked_how_a_profile_truly_is() {
+    let (known, untouched) = (crate::fleet::iccid(1), crate::fleet::iccid(2));
+    let script = format!(r#"[{{ iccid_prefix = "{known}", behaviour = "done-never-answered" }}]"#);
+    let keys = [("CARRIERS_GLOBAL_SCRIPT", script.as_str()), ("CARRIERS_GLOBAL_GIVE_UP_AFTER", "1m")];
+    let fleet = format!("{known} global suspended\n{untouched} global suspended\n");
+    let app = App::configured(keys, &fleet).await;
+    let on_network = async |iccid: &str| app.get(&format!("/api/reveille/v1/profiles/{iccid}/network")).await;
+    app.resume(&known).await;
+    app.settle().await;
+    let seen = on_network(&known).await;
+    let expected = json!({"network": "global", "answer": "seen", "inService": true, "agrees": false});
+    assert_eq!(seen, expected, "done, unheard, and not recorded");
+    assert_eq!(on_network(&untouched).await, json!({"network": "global", "answer": "seen"}));
+    let stranger = app.log_in("other", "other-password").await;
+    let hidden = stranger.get(&format!("/api/reveille/v1/profiles/{known}/network")).await;
+    assert_eq!(hidden.status, 404);
+    app.settle_for("30m").await;
+    assert_eq!(on_network(&known).await["agrees"], true, "it was asked before it was given up");
+}
