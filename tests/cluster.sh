@@ -2,6 +2,8 @@
 # Keeps a private PostgreSQL cluster for tests until standard input ends; then stops it and removes all of it.
 #
 #   cluster.sh [SETTING…]     each a line of postgresql.conf, such as "synchronous_commit = off"
+#   cluster.sh --standby-of PORT
+#                             follows the cluster at that port, as it is then, and has its settings
 #
 # Whoever starts it holds the other end of standard input, which the system closes when that process dies, however it
 # dies; so nobody need remember to stop the cluster. Once it accepts connections, at 127.0.0.1 and of the user
@@ -10,6 +12,7 @@
 #
 #   stop fast|immediate       immediate is as good as a crash: the next start recovers
 #   start                     at the same port
+#   promote                   a standby follows nobody any more
 #
 # What fails is answered by lines that say why, and ends all.
 set -eu
@@ -60,15 +63,20 @@ trap end EXIT
 trap 'exit 1' HUP INT TERM
 cd "$folder"
 [ -z "$owner" ] || chown postgres: .
-own initdb --pgdata=data --username=postgres --auth=trust --encoding=UTF8 --locale=C.UTF-8 --no-sync >initdb.log 2>&1 ||
-    failed "initdb failed" initdb.log
-{
-    echo "listen_addresses = '127.0.0.1'"
-    echo "unix_socket_directories = ''"
-    echo "max_connections = 400"
-    echo "shared_buffers = 128MB"
-    for setting in "$@"; do echo "$setting"; done
-} >>data/postgresql.conf
+if [ "${1:-}" = --standby-of ]; then
+    own pg_basebackup --pgdata=data --host=127.0.0.1 --port="$2" --username=postgres --write-recovery-conf \
+        --checkpoint=fast --no-sync >backup.log 2>&1 || failed "pg_basebackup failed" backup.log
+else
+    own initdb --pgdata=data --username=postgres --auth=trust --encoding=UTF8 --locale=C.UTF-8 --no-sync >initdb.log 2>&1 ||
+        failed "initdb failed" initdb.log
+    {
+        echo "listen_addresses = '127.0.0.1'"
+        echo "unix_socket_directories = ''"
+        echo "max_connections = 400"
+        echo "shared_buffers = 128MB"
+        for setting in "$@"; do echo "$setting"; done
+    } >>data/postgresql.conf
+fi
 
 # A port may be taken after one has looked, so the server itself tries them: below those that Linux gives to outgoing
 # connections, which would take it while the server is stopped.
@@ -87,6 +95,10 @@ while read -r order mode; do
     case $order in
         start) start || failed "PostgreSQL did not start again" server.log ;;
         stop) stop "$mode" || failed "PostgreSQL did not stop" server.log ;;
+        promote)
+            own pg_ctl promote --silent --wait --timeout=$ready_within --pgdata=data ||
+                failed "PostgreSQL was not promoted" server.log
+            ;;
         *) echo "an unknown order: $order"; exit 1 ;;
     esac
     echo "done"

@@ -27,10 +27,12 @@ ANSWER_WITHIN = 60.0  # seconds for what psql runs
 
 
 class Cluster:
-    """One cluster in a folder of its own. `settings` are lines of postgresql.conf; the server's log is left at `log`."""
+    """One cluster in a folder of its own. `settings` are lines of postgresql.conf; the server's log is left at `log`.
 
-    def __init__(self, *settings, log=None):
-        self.settings = settings
+    With `standby_of` it follows that cluster, and has its settings."""
+
+    def __init__(self, *settings, log=None, standby_of=None):
+        self.settings = ("--standby-of", str(standby_of.port)) if standby_of else settings
         self.log = log
         self.port = self.folder = self.programs = None
         self.keeper = None
@@ -54,6 +56,14 @@ class Cluster:
     def stop(self, mode="fast"):
         """"fast" ends all sessions and writes what is in memory; "immediate" is as good as a crash."""
         self.order(f"stop {mode}", STOPPED_WITHIN)
+
+    def promote(self):
+        """A standby follows nobody any more; returns when it takes writes."""
+        self.order("promote", READY_WITHIN)
+
+    def is_followed(self):
+        """Whether a standby has all that was committed, and each commit waits for it."""
+        return self.psql("SELECT sync_state FROM pg_stat_replication") == [["sync"]]
 
     def restart(self, mode="fast"):
         self.stop(mode)

@@ -84,6 +84,8 @@ def run(report, arguments, number, dice):
         house = House(folder, arguments.binary)
         try:
             house.start()
+            if arguments.failover:
+                house.have_a_standby(arguments.failover == "synchronous")
             plan = plan_of(arguments.faults, dice)
             report.say(f"run {number}: {NODES} nodes serve {len(house.fleet)} profiles; {len(plan)} faults in "
                        f"{plan[-1].at if plan else 0:.0f} s")
@@ -91,6 +93,8 @@ def run(report, arguments, number, dice):
             chaos = Chaos(house, folder / "faults.log", work)
             work.begin()
             chaos.make(plan)
+            if arguments.failover:
+                chaos.fail_over()
             chaos.heal(report)
             work.finish(report)
             wait_ended(report, work)
@@ -145,6 +149,35 @@ class House:
             node.kill()
             time.sleep(0.2)
 
+    def have_a_standby(self, is_synchronous):
+        """From now on each commit waits until the standby has it on its disk too; or does not."""
+        self.standby = self.stack.enter_context(Cluster(log=self.folder / "standby.log", standby_of=self.cluster))
+        self.standby_lags = not is_synchronous
+        if not is_synchronous:
+            return
+        self.cluster.psql("ALTER SYSTEM SET synchronous_standby_names = '*'; SELECT pg_reload_conf()")
+        deadline = time.monotonic() + HEALED_WITHIN
+        while not self.cluster.is_followed():
+            if time.monotonic() > deadline:
+                raise TimeoutError("the standby does not follow")
+            time.sleep(0.1)
+
+    def fail_over(self):
+        """The database's machine is lost; the standby takes its place."""
+        if self.standby_lags:
+            self.standby.stop("immediate")
+            time.sleep(LAGS)
+        self.cluster.kill9()
+        if self.standby_lags:
+            self.standby.start()
+        for proxy in self.proxies:
+            proxy.partition()
+        self.standby.promote()
+        self.cluster, self.database = self.standby, self.standby.url(self.database.rpartition("/")[2])
+        for proxy in self.proxies:
+            proxy.lead_to(self.cluster.port)
+            proxy.resume()
+
     def slow_commits(self, is_slow):
         """From now on, as on a slow disk; what is under way then may not be."""
         self.cluster.psql(f"ALTER SYSTEM SET commit_delay = {SLOW_MICROSECONDS if is_slow else 0}; SELECT pg_reload_conf()")
@@ -187,6 +220,8 @@ KINDS = (
     Kind("refuse", 3, "listener", (1, 4)),
     Kind("hang", 2, "listener", (1, 4)),
 )
+LAGS = 0.7  # seconds by which an asynchronous standby is behind
+BEFORE_AND_AFTER = 3.0  # seconds of work before and after a failover
 BETWEEN = (0.1, 0.9)  # seconds from one fault to the next
 TAKES = {"node": 1.5, "way": 0.1, "database": 4.0, "listener": 0.1}  # seconds that a fault takes besides
 ACCEPTED_MEANWHILE = 5  # requests, where commits are cut
@@ -364,6 +399,17 @@ class Chaos:
         listener.answer(status)
         time.sleep(seconds)
         listener.answer()
+
+    def fail_over(self):
+        """While customers are at work; they go on for a while after it."""
+        time.sleep(BEFORE_AND_AFTER)
+        began = time.time()
+        self.note("the database's machine is lost")
+        self.house.fail_over()
+        self.note(f"its standby has taken its place, {time.time() - began:.2f} s after")
+        self.troubles.append(("failover", ("database", 0), began, time.time()))
+        self.house.journal.trouble("failover", began, time.time())
+        time.sleep(BEFORE_AND_AFTER)
 
     def heal(self, report):
         """All faults are over: all nodes serve."""
@@ -659,6 +705,7 @@ def leave_one(report, house, work, dice):
     house.journal.trouble("two nodes were dead", died, time.time())
     wait_ended(report, work)
 
+
 def judge(report, house, work, chaos):
     customer = work.customer.twin()
     client = customer.at(0)
@@ -718,6 +765,9 @@ def main():
     arguments = arguments_of(
         __doc__,
         argument("--faults", type=int, default=50, help="of each run (default: 50)"),
+        argument("--failover", choices=("synchronous", "asynchronous"),
+                 help="behind the faults the database's machine is lost, and its standby takes its place; an asynchronous "
+                      "one is behind, and the proof fails: what was confirmed last is gone"),
         argument("--minutes", type=float, default=0, help="repeat, with a new database each time, for so long (default: one run)"))
     run_proof(Report(), proof, arguments)
 

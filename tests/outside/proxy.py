@@ -9,6 +9,7 @@ which reads orders from its standard input, one a line, and ends with it:
     stall          accepts, and forwards nothing of what either side sends
     stall-answers  forwards what is sent to the database, but nothing of what it sends
     resume         neither refuses nor stalls; what was held is forwarded
+    to PORT        connections that come from now on lead there
     count          does nothing
 
 Each is answered by a line with the number of connections that were open when it came, and is in force then.
@@ -66,6 +67,10 @@ class Proxy:
     def resume(self):
         """Neither refuses nor stalls; what was held is forwarded."""
         return self.order("resume")
+
+    def lead_to(self, port):
+        """Connections that come from now on lead there."""
+        return self.order(f"to {port}")
 
     def connections(self):
         """How many are open."""
@@ -227,6 +232,8 @@ class Middle:
                 pair.read()
             if order == "resume":
                 await self.listen()
+        elif order.startswith("to "):
+            self.to = int(order.removeprefix("to "))
         elif order != "count":
             raise ValueError(f"an unknown order: {order!r}")
         return count
@@ -328,6 +335,14 @@ def self_test():
         report.equal("all are cut", proxy.cut(), 2)
         report.check("both sides are reset", all(map(is_reset, (client, server, late, late_server))))
         report.equal("none is left", proxy.connections(), 0)
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            proxy.resume()
+            proxy.lead_to(other.getsockname()[1])
+            client = connect()
+            client.sendall(b"ask")
+            report.equal("it leads elsewhere", other.accept()[0].recv(10), b"ask")
+            proxy.cut()
+            proxy.lead_to(database.getsockname()[1])
         proxy.resume()
 
         client, server = connected()
