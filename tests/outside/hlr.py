@@ -28,16 +28,18 @@ from server import ACCOUNT, Server, apply_text, argument, arguments_of, fleet, r
 REFUSED, ACCEPTED = (GPRS_NOT_ALLOWED, PLMN_NOT_ALLOWED), (True, True)
 NODE = "SGSN-probe-1"
 TIMEOUT = 1.0  # seconds: the carrier's, so that a frozen HLR is soon past it
-KICKED_WITHIN = 2.0
+KICK_TIMEOUT = 2.0
+KICKED_WITHIN = 3.0
+DOWN_WITHIN = 10.0
 ENDED_WITHIN = 120.0
 FACTOR, SLACK = 1.5, 0.5  # the other network may take so much longer beside a frozen HLR, and so many seconds
 
 
-def carriers(hlr, kick):
+def carriers(hlr, kick, timeout):
     """Global is the HLR's; the other network is simulated, to see that it is left alone."""
-    gsup = f'kick = "{hlr.address}:4222"\n' if kick else ""
+    gsup = f'kick = "{hlr.address}:4222"\nkick_timeout = "{KICK_TIMEOUT}s"\n' if kick else ""
     return {
-        "global": f'kind = "osmo-hlr"\ntimeout = "{TIMEOUT}s"\nretry_first = "50ms"\nretry_longest = "500ms"\n'
+        "global": f'kind = "osmo-hlr"\ntimeout = "{timeout}s"\nretry_first = "50ms"\nretry_longest = "500ms"\n'
                   f'[carriers.global.osmo-hlr]\naddress = "{hlr.address}:4259"\n{gsup}',
         "verizon-us": 'kind = "simulated"\nlatency = "5ms"\n',
     }
@@ -46,10 +48,10 @@ def carriers(hlr, kick):
 class Circle:
     """A server before an HLR that knows its Global profiles, a listener, and a node that serves them."""
 
-    def __init__(self, folder, arguments, profiles, kick=False):
+    def __init__(self, folder, arguments, profiles, kick=False, timeout=TIMEOUT):
         self.hlr = Hlr(folder / "hlr", arguments.address).start()
         self.listener = Listener(folder / "callbacks.log")
-        self.server = Server(folder, arguments.binary, carriers=carriers(self.hlr, kick))
+        self.server = Server(folder, arguments.binary, carriers=carriers(self.hlr, kick, timeout))
         self.fleet = [one for one in fleet(ACCOUNT, 2 * profiles, state="ACTIVE") if one.network == "global"][:profiles]
         self.us = [one for one in fleet(ACCOUNT, 400, first=100_000) if one.network == "verizon-us"]
         self.imsis = {one.iccid: one.imsi for one in self.fleet}
@@ -114,7 +116,7 @@ def proof(report, arguments):
 
 def one_profile(report, arguments, folder, dice):
     for name, kick, answers in (("without kick", False, False), ("with kick", True, True), ("kick unanswered", True, False)):
-        circle = Circle(folder / name.replace(" ", "-"), arguments, 3, kick)
+        circle = Circle(folder / name.replace(" ", "-"), arguments, 3, kick, timeout=3 * KICK_TIMEOUT)
         try:
             iccid, imsi = next(iter(circle.imsis.items()))
             report.equal(f"{name}: attached", circle.served([iccid]), Counter({ACCEPTED: 1}))
@@ -174,7 +176,9 @@ def trouble(report, arguments, folder, dice):
         answer = circle.ask("profile_resume", list(circle.imsis))
         time.sleep(3 * TIMEOUT)
         beside = timed(circle, "profile_resume", [one.iccid for one in circle.us[half:]])
-        health = circle.client.carrier("global")["health"]
+        deadline = time.monotonic() + DOWN_WITHIN  # now and then it is tried
+        while (health := circle.client.carrier("global")["health"]) != "down" and time.monotonic() < deadline:
+            time.sleep(0.05)
         circle.hlr.thaw()
         report.equal("a frozen HLR is seen to be down", health, "down")
         report.say(f"{half} profiles of the other network: {alone:.2f} s alone, {beside:.2f} s beside a frozen HLR")
