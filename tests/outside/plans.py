@@ -44,7 +44,7 @@ BIG = ["device", "profile", "request", "subrequest", "history", "callback", "req
        "session", "attempt", "carrier_call", "page", "callback_document"]
 # Functions whose statements may read all of a table until it is analyzed for the first time, which autovacuum does
 # within a minute or two of its first rows.
-UNTIL_ANALYZED = {"end"}
+UNTIL_ANALYZED = {"end", "keep_handles"}
 LEFT_TO_SQLITE = {"lanes"}  # functions that are asked for where one server has the store
 SORTED_MAX = 20_000  # rows, as estimated: those of two of the largest requests
 

@@ -543,7 +543,10 @@ pub(super) fn keep_handles(db: &mut Db, handles: &[Handed]) -> Sql<()> {
          FROM unnest($1::BIGINT[], $2::INTEGER[], $3::TEXT[], $4::INTEGER[], $5::BIGINT[])
                   AS k (sequence, number, handle, guard, lease)
          WHERE s.sequence = k.sequence AND s.number = k.number AND s.outcome IS NULL
-           AND (k.guard <> 1 OR EXISTS (SELECT 1 FROM device AS d WHERE d.number = s.device AND d.lease = k.lease))",
+           AND CASE k.guard
+                   WHEN 1 THEN EXISTS (SELECT 1 FROM device AS d WHERE d.number = s.device AND d.lease = k.lease)
+                   ELSE true
+               END",
         &[&sequences, &numbers, &names, &guards, &leases],
     )?;
     Ok(())
