@@ -11,15 +11,19 @@
    and callbacks agree profile by profile.
 5. Suspensions and resumes of the same profiles behind each other, while the HLR is frozen and the server killed: what was
    asked for last is so.
+6. The same with two nodes, of which the one dies that was asked first.
 """
 
+import contextlib
 import json
+import os
 import random
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+from cluster import Cluster
 from gsup import GPRS_NOT_ALLOWED, PLMN_NOT_ALLOWED, Ctrl, Hlr, Peer
 from listener import Listener
 from report import Report
@@ -28,6 +32,7 @@ from server import ACCOUNT, Server, apply_text, argument, arguments_of, fleet, r
 REFUSED, ACCEPTED = (GPRS_NOT_ALLOWED, PLMN_NOT_ALLOWED), (True, True)
 NODE = "SGSN-probe-1"
 TIMEOUT = 1.0  # seconds: the carrier's, so that a frozen HLR is soon past it
+LEASE = 6  # seconds; two more than any call or attempt may take
 KICK_TIMEOUT = 2.0
 KICKED_WITHIN = 3.0
 DOWN_WITHIN = 10.0
@@ -41,27 +46,31 @@ def carriers(hlr, kick, timeout):
     return {
         "global": f'kind = "osmo-hlr"\ntimeout = "{timeout}s"\nretry_first = "50ms"\nretry_longest = "500ms"\n'
                   f'[carriers.global.osmo-hlr]\naddress = "{hlr.address}:4259"\n{gsup}',
-        "verizon-us": 'kind = "simulated"\nlatency = "5ms"\n',
+        "verizon-us": 'kind = "simulated"\nlatency = "5ms"\ntimeout = "2s"\n',
     }
 
 
 class Circle:
     """A server before an HLR that knows its Global profiles, a listener, and a node that serves them."""
 
-    def __init__(self, folder, arguments, profiles, kick=False, timeout=TIMEOUT):
-        self.hlr = Hlr(folder / "hlr", arguments.address).start()
-        self.listener = Listener(folder / "callbacks.log")
-        self.server = Server(folder, arguments.binary, carriers=carriers(self.hlr, kick, timeout))
+    def __init__(self, folder, arguments, profiles, kick=False, timeout=TIMEOUT, **shared):
         self.fleet = [one for one in fleet(ACCOUNT, 2 * profiles, state="ACTIVE") if one.network == "global"][:profiles]
         self.us = [one for one in fleet(ACCOUNT, 400, first=100_000) if one.network == "verizon-us"]
         self.imsis = {one.iccid: one.imsi for one in self.fleet}
-        with Ctrl(self.hlr.address) as ctrl:
-            ctrl.create(*self.imsis.values())
-        self.node = Peer(self.hlr.address, NODE)
-        self.server.apply(apply_text({ACCOUNT: self.listener.url("/ok")}))
-        self.server.import_fleet(self.fleet + self.us)
-        self.server.start()
-        self.client = self.server.client()
+        with contextlib.ExitStack() as stack:
+            self.hlr = stack.enter_context(Hlr(folder / "hlr", arguments.address))
+            self.listener = stack.enter_context(Listener(folder / "callbacks.log"))
+            self.server = stack.enter_context(
+                Server(folder, arguments.binary, carriers=carriers(self.hlr, kick, timeout), **shared))
+            with Ctrl(self.hlr.address) as ctrl:
+                ctrl.create(*self.imsis.values())
+            self.node = Peer(self.hlr.address, NODE)
+            stack.callback(lambda: self.node.close())  # that of then
+            self.server.apply(apply_text({ACCOUNT: self.listener.url("/ok")}))
+            self.server.import_fleet(self.fleet + self.us)
+            self.server.start()
+            self.client = self.server.client()
+            self.stack = stack.pop_all()
 
     def ask(self, action, iccids):
         return self.client.act(action, ACCOUNT, iccids)
@@ -99,16 +108,13 @@ class Circle:
         report.equal(f"{name}: and so does a handset", self.served(), Counter({access: len(self.imsis)}))
 
     def close(self):
-        self.server.kill()
-        self.listener.stop()
-        self.node.close()
-        self.hlr.kill()
+        self.stack.close()
 
 
 def proof(report, arguments):
     dice = random.Random(arguments.seed)
     for name, part in (("one", one_profile), ("faults", what_cannot_be), ("trouble", trouble), ("many", many),
-                       ("order", order)):
+                       ("order", order), ("nodes", two_nodes)):
         if arguments.only in (None, name):
             with scratch(report, f"hlr-{name}") as folder:
                 part(report, arguments, folder, dice)
@@ -241,11 +247,37 @@ def order(report, arguments, folder, dice):
         circle.close()
 
 
+def two_nodes(report, arguments, folder, dice):
+    """One suspends, the other resumes the same profiles behind it, while the HLR is frozen; then the first one dies."""
+    with Cluster() as cluster:
+        shared = {"database": cluster.database(), "key": "ab" * 32, "before": f'database_lease = "{LEASE}s"\n'}
+        circle = Circle(folder / "first", arguments, 64, **shared)
+        other = Server(folder / "second", arguments.binary, carriers=carriers(circle.hlr, False, TIMEOUT), **shared)
+        try:
+            other.start()
+            client = other.client()
+            for turn in range(arguments.turns):
+                circle.hlr.freeze()
+                circle.ask("profile_suspend", list(circle.imsis))
+                client.act("profile_resume", ACCOUNT, list(circle.imsis))
+                time.sleep(dice.uniform(0.0, 2 * TIMEOUT))
+                circle.server.kill()
+                circle.hlr.thaw()
+                client.wait_ended(ACCOUNT, ENDED_WITHIN)
+                circle.agree(report, f"two nodes, turn {turn + 1}", "ACTIVE", ACCEPTED)
+                circle.server.start()
+                circle.client = circle.server.client()
+        finally:
+            other.kill()
+            circle.close()
+
+
 def main():
-    arguments = arguments_of(__doc__, argument("--address", default="127.0.0.90", help="a loopback address for the HLR"),
+    arguments = arguments_of(__doc__, argument("--address", default=f"127.77.{os.getpid() // 250 % 250}.{1 + os.getpid() % 250}",
+                                               help="a loopback address for the HLR"),
                              argument("--profiles", type=int, default=2_000), argument("--kills", type=int, default=4),
                              argument("--turns", type=int, default=3),
-                             argument("--only", choices=("one", "faults", "trouble", "many", "order")))
+                             argument("--only", choices=("one", "faults", "trouble", "many", "order", "nodes")))
     run_proof(Report(), proof, arguments)
 
 

@@ -33,13 +33,13 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut stopping = shared.stopping.subscribe();
     while !shared.is_stopping() {
         let changed = shared.outbox.changed.notified();
-        for (outlet, limit) in shared.outbox.refills(shared.now()) {
+        let now = shared.now(); // one instant for both: what falls due between them would wake nobody
+        for (outlet, limit) in shared.outbox.refills(now) {
             tokio::spawn(refill(Arc::clone(&shared), outlet, limit));
         }
         for (outlet, standing) in shared.outbox.wanted() {
             tokio::spawn(connect_and_send(Arc::clone(&shared), outlet, standing));
         }
-        let now = shared.now();
         let due = shared.outbox.next_due().filter(|due| *due > now);
         tokio::select! {
             () = changed => {}

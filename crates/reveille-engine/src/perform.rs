@@ -42,12 +42,14 @@ pub(crate) async fn run(shared: Arc<Shared>, lane: Lane) {
             gave_up_at = shared.now();
             unsettled::give_up(&shared, lane);
         }
-        if claim(&shared, lane) {
+        // One instant for both: what falls due between them would be claimed by neither, and wake nobody.
+        let now = shared.now();
+        if claim(&shared, lane, now) {
             continue;
         }
         let control = shared.lane(lane);
         let woken = control.changed.notified();
-        let at = next_wake(&shared, lane);
+        let at = next_wake(&shared, lane, now);
         tokio::select! {
             () = woken => {}
             () = sleep_until(&shared, at) => {}
@@ -63,9 +65,8 @@ async fn sleep_until(shared: &Shared, at: Option<Timestamp>) {
     }
 }
 
-fn next_wake(shared: &Shared, lane: Lane) -> Option<Timestamp> {
+fn next_wake(shared: &Shared, lane: Lane, now: Timestamp) -> Option<Timestamp> {
     let control = shared.lane(lane);
-    let now = shared.now();
     let order = shared.order();
     let delayed = order.next_wake(lane);
     let waits_for_room = order.is_ready(lane) || delayed.is_some_and(|at| at <= now);
@@ -93,9 +94,8 @@ fn refill(shared: &Arc<Shared>, lane: Lane) {
 }
 
 /// Whether anything was claimed.
-fn claim(shared: &Arc<Shared>, lane: Lane) -> bool {
+fn claim(shared: &Arc<Shared>, lane: Lane, now: Timestamp) -> bool {
     let control = shared.lane(lane);
-    let now = shared.now();
     let mut order = shared.order();
     let room = control.room(now, control.calls() + control.recording());
     let claimed = order.claim(lane, room, now);
