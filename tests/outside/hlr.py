@@ -276,7 +276,7 @@ def main():
     arguments = arguments_of(__doc__, argument("--address", default=f"127.77.{os.getpid() // 250 % 250}.{1 + os.getpid() % 250}",
                                                help="a loopback address for the HLR"),
                              argument("--profiles", type=int, default=2_000), argument("--kills", type=int, default=4),
-                             argument("--turns", type=int, default=3),
+                             argument("--turns", type=int, default=2),
                              argument("--only", choices=("one", "faults", "trouble", "many", "order", "nodes")))
     run_proof(Report(), proof, arguments)
 
