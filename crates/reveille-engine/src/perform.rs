@@ -191,39 +191,35 @@ impl Shared {
         self.end_by(work.item, told, changes, Some(work.call));
     }
 
-    /// Tries a subrequest again later, or gives it up.
-    fn again(self: &Arc<Self>, mut work: Work, after: Option<Duration>, setup: &CarrierSetup) {
+    /// Counts a try that settled nothing. Nothing where the time is over: then the subrequest is given up; else
+    /// until when it has time.
+    fn tried(self: &Arc<Self>, mut work: Work, setup: &CarrierSetup) -> Option<(Item, Timestamp)> {
         let now = self.now();
         work.item.tries = work.item.tries.saturating_add(1);
         let give_up_at = work.item.waiting.request.accepted_at.plus(setup.give_up_after);
         if now >= give_up_at {
-            return unsettled::end_in_time(self, work);
+            unsettled::end_in_time(self, work);
+            return None;
         }
         let Work { mut item, profile, .. } = work;
         self.warn_of(&mut item, &profile, now);
+        Some((item, give_up_at))
+    }
+
+    /// Tries a subrequest again later, or gives it up.
+    fn again(self: &Arc<Self>, work: Work, after: Option<Duration>, setup: &CarrierSetup) {
+        let Some((item, give_up_at)) = self.tried(work, setup) else { return };
+        let lane = item.lane();
         let random = u64::try_from(self.random.bits() & u128::from(u64::MAX)).unwrap_or(0);
         let delay = after.unwrap_or_else(|| setup.backoff.delay_after(item.tries, random));
-        self.order().delay(item, now.plus(delay).min(give_up_at));
-        self.lane(Lane::Network(profile.network)).wake();
+        self.order().delay(item, self.now().plus(delay).min(give_up_at));
+        self.lane(lane).wake();
     }
 
     /// Asks about a subrequest later that its carrier has accepted, once it is kept under which name; or gives it up.
-    fn hand_over(
-        self: &Arc<Self>,
-        mut work: Work,
-        handle: Box<str>,
-        ask_after: Duration,
-        setup: &CarrierSetup,
-    ) {
-        let now = self.now();
-        work.item.tries = work.item.tries.saturating_add(1);
-        let give_up_at = work.item.waiting.request.accepted_at.plus(setup.give_up_after);
-        if now >= give_up_at {
-            return unsettled::end_in_time(self, work);
-        }
-        let Work { mut item, profile, .. } = work;
-        self.warn_of(&mut item, &profile, now);
-        self.send_handle(item, handle, now.plus(ask_after).min(give_up_at));
+    fn hand_over(self: &Arc<Self>, work: Work, handle: Box<str>, ask_after: Duration, setup: &CarrierSetup) {
+        let Some((item, give_up_at)) = self.tried(work, setup) else { return };
+        self.send_handle(item, handle, self.now().plus(ask_after).min(give_up_at));
     }
 
     /// Leaves a subrequest for later of which nothing was sent, or gives it up, unless it may wait for ever.
