@@ -378,6 +378,14 @@ fn own_endpoints(get: &Method, post: &Method) -> Vec<Endpoint> {
             carriers::release,
         )
         .answers::<carriers::CarrierList>(),
+        endpoint(
+            "carrier_callback",
+            post(),
+            "/api/reveille/v1/carriers/{network}/callbacks",
+            "Where the network behind a carrier sends its callbacks, with the credentials of its listener",
+            carriers::hear,
+        )
+        .needs(Needs::Nothing),
         endpoint("healthz", get(), "/healthz", "Is the process alive", health::alive).needs(Needs::Nothing),
         endpoint("readyz", get(), "/readyz", "Can it serve: 200 or 503", health::ready).needs(Needs::Nothing),
         endpoint(

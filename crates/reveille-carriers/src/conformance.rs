@@ -6,11 +6,11 @@
 //! whom it knows, and settles each operation within [`TRIES_MAX`] tries. Where the network is a program that can
 //! be stopped and frozen, the bench has a [`Peer`], and the suite does so.
 
-use crate::{Carrier, Health, Observation, Operation, Replies, Reply};
+use crate::{Asked, Carrier, Health, Observation, Operation, Replies, Reply};
 use async_trait::async_trait;
 use reveille_domain::{
-    Doubt, Eid, EndState, Iccid, Imsi, Msisdn, Network, OperationId, Profile, ProfileState, ProfileStatus,
-    RequestId, Role,
+    Action, Doubt, Eid, EndState, Iccid, Imsi, Msisdn, Network, OperationId, Profile, ProfileState,
+    ProfileStatus, RequestId, Role, Terms, ends_of,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -478,19 +478,33 @@ fn recorded(of: &Subscription) -> Profile {
 /// One operation per subscription, numbered as a request numbers its subrequests.
 fn operations(request: RequestId, subscriptions: &[Subscription], end_state: EndState) -> Vec<Operation> {
     let numbered = (1..).zip(subscriptions.iter().cloned());
+    let asked = Arc::new(asked(end_state));
     let operation = |(number, of): (u32, Subscription)| Operation {
         id: OperationId { request, number },
         iccid: of.iccid,
         eid: of.eid,
         imsi: of.imsi,
         msisdn: of.msisdn,
+        role: Role::Local,
+        asked: Arc::clone(&asked),
         end_state,
         service_plan: (end_state == EndState::OnPlan).then(|| PLAN.into()),
         card: if end_state.touches_card() { of.card } else { Vec::new() },
         begun_before: false,
         accepted_as: None,
+        heard: None,
     };
     numbered.map(operation).collect()
+}
+
+/// A request that leads to that end.
+pub fn asked(end_state: EndState) -> Asked {
+    let leads_there = |action: &Action| ends_of(*action).any(|end| end == end_state);
+    Asked {
+        account: "0000123456-00001".parse().expect("an account's name"),
+        action: Action::ALL.into_iter().find(leads_there).expect("some action leads to each end"),
+        terms: Terms::default(),
+    }
 }
 
 /// Drives operations until each is done or was so already, and looks whether the network agrees.
@@ -535,8 +549,10 @@ fn settles(id: OperationId, reply: &Reply) -> Option<OperationId> {
     match reply {
         Reply::Done(_) | Reply::AlreadySo => Some(id),
         Reply::RetryLater { .. } | Reply::Pending { .. } | Reply::Unavailable(_) | Reply::Unknown => None,
-        Reply::Rejected { reason } | Reply::RolledBack { reason, .. } => {
-            panic!("{id} names a subscription that the network knows; said: {reason}")
+        Reply::Rejected { reason: text }
+        | Reply::Relayed { text, .. }
+        | Reply::RolledBack { reason: text, .. } => {
+            panic!("{id} names a subscription that the network knows; said: {text}")
         }
     }
 }

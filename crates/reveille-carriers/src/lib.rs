@@ -5,11 +5,17 @@
 //! asking again.
 
 pub mod conformance;
+mod http;
 pub mod osmo_hlr;
 pub mod simulated;
+pub mod thingspace;
 
 use async_trait::async_trait;
-use reveille_domain::{Eid, EndState, Iccid, Imsi, Msisdn, OperationId, Profile, Reported};
+use reveille_domain::{
+    AccountName, Action, Eid, EndState, Iccid, Imsi, Msisdn, OperationId, Profile, Reported, Role, Terms,
+};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -26,6 +32,10 @@ pub struct Operation {
     pub imsi: Option<Imsi>,
     /// Its phone number, where the inventory has it.
     pub msisdn: Option<Msisdn>,
+    /// What it is on its eUICC.
+    pub role: Role,
+    /// What was asked for, and by which account: for a network that takes requests like ours.
+    pub asked: Arc<Asked>,
     /// How it shall be.
     pub end_state: EndState,
     /// The service plan that the request names: what `EndState::OnPlan` means, a wish beside the others.
@@ -37,6 +47,19 @@ pub struct Operation {
     pub begun_before: bool,
     /// The name under which the carrier has accepted it before: it is to be asked about, not asked for again.
     pub accepted_as: Option<Box<str>>,
+    /// What the other side has sent of it by itself since then: the text of a `Notice`.
+    pub heard: Option<Box<str>>,
+}
+
+/// What all operations of one request share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The account whose profiles they are.
+    pub account: AccountName,
+    /// What the request asked for.
+    pub action: Action,
+    /// What it said besides.
+    pub terms: Terms,
 }
 
 /// When a change is felt.
@@ -60,6 +83,13 @@ pub enum Reply {
         /// Why.
         reason: Box<str>,
     },
+    /// Refused for good by one that answers as we do: its code and its text are told on as they are.
+    Relayed {
+        /// The code, without the service name before it.
+        code: Box<str>,
+        /// The text.
+        text: Box<str>,
+    },
     /// Refused for good after the card had tried: it went back, and has that profile enabled now.
     RolledBack {
         /// Why.
@@ -74,7 +104,7 @@ pub enum Reply {
     },
     /// Accepted, and not done yet. The name is kept, also across a restart, and comes back with the operation.
     Pending {
-        /// What the carrier calls it.
+        /// What the carrier calls it; behind a `#`, what the adapter wants to remember of it besides.
         handle: Box<str>,
         /// When to ask what became of it.
         ask_after: Duration,
@@ -116,7 +146,7 @@ impl Reply {
             Self::Done(Effect::Now) => "done",
             Self::Done(Effect::AtNextRegistration) => "done_at_next_registration",
             Self::AlreadySo => "already_so",
-            Self::Rejected { .. } => "rejected",
+            Self::Rejected { .. } | Self::Relayed { .. } => "rejected",
             Self::RolledBack { .. } => "rolled_back",
             Self::RetryLater { .. } => "retry_later",
             Self::Pending { .. } => "pending",
@@ -200,6 +230,70 @@ pub struct Report {
     pub reported: Reported,
 }
 
+/// What the other side has sent by itself of an operation that it had accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The name under which it was accepted.
+    pub name: Box<str>,
+    /// The profile.
+    pub iccid: Iccid,
+    /// What it said, in the adapter's own spelling. It comes back with the operation.
+    pub text: Box<str>,
+}
+
+/// Why a message is not taken for a notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unheard {
+    /// This network sends none.
+    NotExpected,
+    /// It does not come from who it should come from: its credentials or its address are wrong.
+    Stranger,
+    /// It cannot be read.
+    Unreadable,
+}
+
+/// The name in a handle, without what the adapter remembers besides.
+pub fn name_in(handle: &str) -> &str {
+    handle.split_once('#').map_or(handle, |(name, _)| name)
+}
+
+/// How often logins with the same credentials may fail in a row before there is none any more: networks lock users
+/// out, ThingSpace after five (contract §3.2).
+pub const LOGIN_FAILURES_MAX: u32 = 3;
+
+/// What adapters must not forget of logins that they share, whatever restarts and on how many nodes they are.
+#[async_trait]
+pub trait Logins: Send + Sync + 'static {
+    /// Whether a login with those credentials may begin: it is then counted as failed until its end is told.
+    /// At most one is under way at a time, and at most `LOGIN_FAILURES_MAX` fail in a row.
+    async fn begin(&self, credentials: &str) -> MayLogIn;
+
+    /// Tells how it ended.
+    async fn end(&self, credentials: &str, ended: LoginEnded);
+}
+
+/// Whether a login may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MayLogIn {
+    /// It may.
+    Now,
+    /// Another is under way, or it could not be found out.
+    Later,
+    /// It failed too often: one more might lock the user.
+    NoMore,
+}
+
+/// How a login ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginEnded {
+    /// The credentials are good.
+    Succeeded,
+    /// They are not.
+    Refused,
+    /// It certainly never arrived.
+    NotSent,
+}
+
 /// Where replies go, each as soon as it is known, in any order.
 pub type Replies = mpsc::UnboundedSender<(OperationId, Reply)>;
 
@@ -225,6 +319,17 @@ pub trait Carrier: Send + Sync + 'static {
     /// How the network is, without any effect on it. The caller keeps the deadline.
     async fn probe(&self) -> Health {
         Health::Ok
+    }
+
+    /// Hands it what keeps count of logins; an adapter that logs in nowhere has no use for it.
+    fn count_logins_in(&self, _logins: Arc<dyn Logins>) {}
+
+    /// Reads what the other side sent to our door: a page of notices, or none where it says nothing of use.
+    ///
+    /// # Errors
+    /// Where it is not to be believed, or makes no sense.
+    fn hear(&self, _from: IpAddr, _body: &[u8]) -> Result<Vec<Notice>, Unheard> {
+        Err(Unheard::NotExpected)
     }
 
     /// The next change that the network made by itself; never, where it reports none. What was told once is

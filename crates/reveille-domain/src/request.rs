@@ -357,6 +357,8 @@ pub enum Fault {
     NetworkUnserved,
     /// The carrier refused for good, in its words.
     CarrierRejected(Box<str>),
+    /// The carrier, which answers as we do, refused for good: its code, a space, and its text.
+    Relayed(Box<str>),
     /// The carrier left it unsettled until the engine gave up; the profile is in doubt.
     Unsettled,
 }
@@ -373,6 +375,7 @@ impl Fault {
             Self::Cancelled,
             Self::NetworkUnserved,
             Self::CarrierRejected("".into()),
+            Self::Relayed("".into()),
             Self::Unsettled,
         ];
         every.extend(Already::ALL.map(Self::Already));
@@ -393,6 +396,7 @@ impl Fault {
             Self::Cancelled => "cancelled",
             Self::NetworkUnserved => "network_unserved",
             Self::CarrierRejected(_) => "carrier_rejected",
+            Self::Relayed(_) => "relayed",
             Self::Unsettled => "unsettled",
         }
     }
@@ -400,7 +404,7 @@ impl Fault {
     /// What it says beyond its name: the plan that was not found, the carrier's words.
     pub fn detail(&self) -> Option<&str> {
         match self {
-            Self::ServicePlanNotFound(text) | Self::CarrierRejected(text) => Some(text),
+            Self::ServicePlanNotFound(text) | Self::CarrierRejected(text) | Self::Relayed(text) => Some(text),
             _ => None,
         }
     }
@@ -411,6 +415,7 @@ impl Fault {
         Some(match name {
             "service_plan_not_found" => Self::ServicePlanNotFound(detail()),
             "carrier_rejected" => Self::CarrierRejected(detail()),
+            "relayed" => Self::Relayed(detail()),
             _ => Self::every().into_iter().find(|fault| fault.name() == name)?,
         })
     }

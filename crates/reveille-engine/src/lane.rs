@@ -26,6 +26,8 @@ pub struct CarrierSetup {
     pub concurrency: usize,
     /// How many operations may begin per second, if that is limited.
     pub rate: Option<u32>,
+    /// How often the service state of one profile may be changed within 24 hours; more waits.
+    pub changes_per_day: Option<u32>,
     /// How long a call may take; an operation without reply by then is unknown.
     pub timeout: Duration,
     /// How long after its acceptance a subrequest is given up.

@@ -8,6 +8,7 @@ mod answers;
 mod breaker;
 mod cancel;
 mod deliver;
+mod heard;
 mod here;
 mod lane;
 mod lasting;
@@ -30,7 +31,7 @@ pub use answers::PAGE_ENTRIES;
 pub use lane::{CarrierSetup, CarrierView};
 pub use limits::ChangeLimits;
 pub use metrics::Metrics;
-pub use reveille_carriers::{Health, Observation, Observed};
+pub use reveille_carriers::{Health, Observation, Observed, Unheard};
 pub use secrets::{Random, Secrets};
 
 use lane::LaneControl;
@@ -39,7 +40,7 @@ use outbox::Outbox;
 use progress::Progress;
 use record::ToRecord;
 use reveille_callbacks::{Guard, Tls};
-use reveille_carriers::Trouble;
+use reveille_carriers::{LOGIN_FAILURES_MAX, Logins, Trouble};
 use reveille_domain::{Clock, Network, Position, Profile, RequestId, Schedule, Timestamp};
 use reveille_store::{AcceptLimits, Lane, Mark, ReplayScope, RequestView, Result, Store, StoreError};
 use std::collections::HashMap;
@@ -52,6 +53,9 @@ use tracing::{info, warn};
 
 /// How many callbacks one step of a replay makes due: one transaction of some ten milliseconds.
 const REPLAY_STEP: usize = 1_024;
+
+/// How often what other nodes did is looked for, at least.
+const NOTICED_EVERY: Duration = Duration::from_secs(2);
 
 /// How long a carrier may take to say how it is.
 const PROBED_WITHIN: Duration = Duration::from_secs(2);
@@ -160,6 +164,13 @@ impl Engine {
             metrics: parts.metrics,
             config,
         });
+        let logins: Arc<dyn Logins> = Arc::new(heard::CountedLogins {
+            store: Arc::clone(&shared.store),
+            clock: Arc::clone(&shared.clock),
+        });
+        for setup in shared.config.carriers.values() {
+            setup.carrier.count_logins_in(Arc::clone(&logins));
+        }
         shared.expect_what_is_kept().await?;
         shared.notice_holds().await?;
         let mut tasks = JoinSet::new();
@@ -265,8 +276,7 @@ impl Engine {
     /// # Errors
     /// Where the store fails.
     pub async fn hold(&self, network: Network, hold: bool) -> Result<()> {
-        let at = hold.then(|| self.shared.clock.now());
-        self.shared.store.set_hold(network, at).await?;
+        set_hold(&*self.shared.store, network, hold.then(|| self.shared.clock.now())).await?;
         self.shared.notice_holds().await
     }
 
@@ -277,6 +287,7 @@ impl Engine {
     pub async fn notice_others(&self) -> Result<()> {
         self.shared.notice_holds().await?;
         if self.shared.store.lease().is_some() {
+            self.shared.notice_notices(self.shared.now().minus(NOTICED_EVERY)).await?;
             strays::take_up(&self.shared).await?;
             self.shared.expect_callbacks().await?;
             self.shared.progress.touch_all();
@@ -339,6 +350,18 @@ impl Engine {
         let lanes = self.shared.lanes.values().any(|control| control.calls() + control.recording() > 0);
         lanes || self.shared.outbox.is_under_way()
     }
+}
+
+/// Holds a network's carrier from `at`, or releases it: then it may also log in once more where logins had failed
+/// too often.
+///
+/// # Errors
+/// Where the store fails.
+pub async fn set_hold(store: &dyn Store, network: Network, at: Option<Timestamp>) -> Result<()> {
+    if at.is_none() {
+        store.forgive_logins(LOGIN_FAILURES_MAX - 1).await?;
+    }
+    store.set_hold(network, at).await
 }
 
 /// What a carrier says of these profiles; nothing where it does not in time.

@@ -26,12 +26,27 @@ impl Shared {
         keys: Vec<ProfileKey>,
     ) -> Result<HashMap<ProfileKey, ChangeCounts>> {
         let ChangeLimits { actions_per_day, plan_changes_per_month } = self.config.change_limits;
-        if keys.is_empty() || (actions_per_day.is_none() && plan_changes_per_month.is_none()) {
+        let of_account = actions_per_day.is_some() || plan_changes_per_month.is_some();
+        let of_carrier = || self.config.carriers.values().any(|setup| setup.changes_per_day.is_some());
+        if keys.is_empty() || !(of_account || of_carrier()) {
             return Ok(HashMap::new());
         }
         let now = self.now();
         let counts = self.store.change_counts(keys.clone(), now.minus(DAY), now.minus(MONTH)).await?;
         Ok(keys.into_iter().zip(counts).collect())
+    }
+
+    /// Whether the carrier takes no more changes of that profile today: they wait, however long.
+    pub(crate) fn waits_for_tomorrow(
+        &self,
+        decision: &Decision,
+        profile: &Profile,
+        counts: Option<&ChangeCounts>,
+    ) -> bool {
+        let setup = self.config.carriers.get(&profile.network);
+        let limit = setup.and_then(|setup| setup.changes_per_day);
+        let reached = limit.zip(counts).is_some_and(|(limit, counts)| counts.actions >= limit);
+        reached && decision.to.state != profile.state
     }
 
     /// Whether the change that was decided may be made once more.

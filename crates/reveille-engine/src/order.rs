@@ -4,7 +4,7 @@
 //! account's work in a lane is in memory as far as the window reaches; behind it, the store has it in the
 //! same order, and is read when the window has room again.
 
-use reveille_domain::{AccountName, Position, RequestId, Timestamp};
+use reveille_domain::{AccountName, Iccid, Position, RequestId, Timestamp};
 use reveille_store::{DeviceKey, Lane, Lease, ProfileTarget, Target, Waiting};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -29,6 +29,8 @@ pub(crate) struct Item {
     pub(crate) tries: u32,
     pub(crate) called_at: Option<Timestamp>,
     pub(crate) warned: bool,
+    /// Under which name its carrier has accepted it, while it waits to be heard of.
+    parked_as: Option<Box<str>>,
 }
 
 /// The lease under which a subrequest is performed.
@@ -43,7 +45,7 @@ pub(crate) struct Held {
 
 impl Item {
     pub(crate) fn new(waiting: Waiting) -> Self {
-        Self { waiting, held: None, tries: 0, called_at: None, warned: false }
+        Self { waiting, held: None, tries: 0, called_at: None, warned: false, parked_as: None }
     }
 
     pub(crate) fn position(&self) -> Position {
@@ -102,6 +104,8 @@ pub(crate) struct Taken {
 pub(crate) struct Order {
     lanes: HashMap<Lane, LaneQueue>,
     devices: HashMap<DeviceKey, Device>,
+    /// Where those are among the delayed of which a word of their carrier's is waited for, under this name.
+    parked: HashMap<(Box<str>, Iccid), (Lane, Timestamp, Position)>,
     cancelled: HashSet<i64>,
     /// What has ended of requests that are being accepted, by its numbers.
     watched: HashMap<RequestId, HashSet<u32>>,
@@ -256,6 +260,38 @@ impl Order {
         self.lanes.entry(item.lane()).or_default().delayed.insert((at, position), item);
     }
 
+    /// The same, of one that its carrier has accepted under that name: a word from there comes before its time.
+    pub(crate) fn park(&mut self, mut item: Item, at: Timestamp, name: &str) {
+        if let Some(iccid) = item.waiting.subject.iccid().cloned() {
+            item.parked_as = Some(name.into());
+            self.parked.insert((name.into(), iccid), (item.lane(), at, item.position()));
+        }
+        self.delay(item, at);
+    }
+
+    /// Its carrier was heard of it: it is due now. In which lane; nothing where nobody waits for that.
+    pub(crate) fn unpark(&mut self, name: &str, iccid: &Iccid, now: Timestamp) -> Option<Lane> {
+        let (lane, at, position) = self.parked.remove(&(name.into(), iccid.clone()))?;
+        let delayed = &mut self.lanes.get_mut(&lane)?.delayed;
+        let mut item = delayed.remove(&(at, position))?;
+        item.parked_as = None;
+        self.set_head(&item, true, Some(now));
+        self.lanes.entry(lane).or_default().delayed.insert((now, position), item);
+        Some(lane)
+    }
+
+    /// Whether nobody waits for a word of a carrier.
+    pub(crate) fn parks_nothing(&self) -> bool {
+        self.parked.is_empty()
+    }
+
+    /// It is not put off any more.
+    fn forget_parked(&mut self, item: &mut Item) {
+        if let (Some(name), Some(iccid)) = (item.parked_as.take(), item.waiting.subject.iccid()) {
+            self.parked.remove(&(name, iccid.clone()));
+        }
+    }
+
     /// What came in on the same eUICC while a later one, which was not begun, was being claimed.
     fn earlier_than(&mut self, item: &Item) -> Option<Item> {
         let device = self.devices.get_mut(&item.device()?)?;
@@ -301,6 +337,7 @@ impl Order {
             taken.extend(account.ready.extract_if(.., |_, item| expired(item)).map(|(_, item)| item));
         }
         queue.begun += taken.len(); // as if claimed: they finish like others
+        taken.iter_mut().for_each(|item| self.forget_parked(item));
         taken
     }
 
@@ -459,7 +496,8 @@ impl Order {
             && let Some(entry) = queue.delayed.first_entry()
             && entry.key().0 <= now
         {
-            let item = entry.remove();
+            let mut item = entry.remove();
+            self.forget_parked(&mut item);
             self.make_ready(item);
         }
     }
@@ -638,6 +676,27 @@ mod tests {
         assert!(order.claim(US, 10, Timestamp(999)).items.is_empty());
         assert_eq!(order.next_wake(US), Some(Timestamp(1_000)));
         assert_eq!(numbers(&order.claim(US, 10, Timestamp(1_000))), [(1, 1)]);
+    }
+
+    #[test]
+    fn what_waits_for_a_word_of_its_carrier_is_due_when_it_is_heard_of() {
+        let mut order = Order::default();
+        order.admit(us("acc-1", 1, 1, 7));
+        order.admit(us("acc-1", 1, 2, 8));
+        let iccid = |item: &Item| item.waiting.subject.iccid().unwrap().clone();
+        let mut items = order.claim(US, 10, NOW).items;
+        items.iter_mut().for_each(|item| item.tries = 1);
+        let heard_of = iccid(&items[1]);
+        for item in items {
+            order.park(item, Timestamp(1_000), "theirs");
+        }
+        assert_eq!(order.unpark("another", &heard_of, Timestamp(5)), None);
+        assert!(order.claim(US, 10, Timestamp(5)).items.is_empty());
+        assert_eq!(order.unpark("theirs", &heard_of, Timestamp(5)), Some(US));
+        assert_eq!(order.unpark("theirs", &heard_of, Timestamp(5)), None, "once");
+        assert_eq!(numbers(&order.claim(US, 10, Timestamp(5))), [(1, 2)]);
+        assert_eq!(numbers(&order.claim(US, 10, Timestamp(1_000))), [(1, 1)]);
+        assert!(order.parks_nothing());
     }
 
     #[test]

@@ -5,14 +5,14 @@ use crate::lane::LaneControl;
 use crate::order::{Claimed, Held, Item};
 use crate::record::Ended;
 use crate::{CarrierSetup, Chain, Shared, here, unsettled};
-use reveille_carriers::{Operation, Reply, Trouble};
+use reveille_carriers::{Asked, Operation, Reply, Trouble, name_in};
 use reveille_domain::{
     AccountName, Condition, Decision, Doubt, EndState, Fault, Intent, Left, LeftAs, Network, OperationId,
     Position, Profile, ProfileStatus, Subject, Timestamp, Told, concerns_euicc, decide, enabled_instead,
 };
 use reveille_store::{
-    Change, ChangeCounts, Claim, Guard, Lane, PlanChange, ProfileKey, Result, SettlingCall, UnsettledCall,
-    Warning,
+    Change, ChangeCounts, Claim, Guard, Lane, NoticeKey, PlanChange, ProfileKey, RequestHead, Result,
+    SettlingCall, UnsettledCall, Warning,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +25,9 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// What is told of a profile whose carrier cannot find it.
 const NO_IMSI: &str = "the inventory has no IMSI of this profile, by which its network knows it";
+
+/// How long a change waits, each time, that its carrier does not take today.
+const TOMORROW_COMES_WITHIN: Duration = Duration::from_secs(600);
 
 /// How often what was begun is looked through for what is to be given up.
 const GIVE_UP_EVERY: Duration = Duration::from_secs(600);
@@ -308,8 +311,8 @@ pub(crate) struct Batch {
     counts: HashMap<ProfileKey, ChangeCounts>,
     /// Since when those are suspended whose suspension is to end by itself.
     since: HashMap<ProfileKey, Option<Timestamp>>,
-    /// Under which names carriers have accepted them.
-    handles: HashMap<Position, Box<str>>,
+    /// Under which names carriers have accepted them, and what was heard of them since.
+    accepted: HashMap<Position, (Box<str>, Option<Box<str>>)>,
 }
 
 impl Batch {
@@ -339,14 +342,14 @@ impl Batch {
             let since = shared.store.suspended_since(ending.clone()).await?;
             ending.into_iter().zip(since).collect()
         };
-        let handles = read_handles(shared, items).await?;
+        let accepted = read_accepted(shared, items).await?;
         Ok(Self {
             profiles,
             euiccs: concerned.into_iter().zip(euiccs).collect(),
             plans,
             counts,
             since,
-            handles,
+            accepted,
         })
     }
 
@@ -372,19 +375,37 @@ async fn read_profiles(shared: &Shared, items: &[Item]) -> Result<Vec<Option<Pro
     Ok(items.iter().map(|item| item.profile().and_then(|_| read.next().flatten())).collect())
 }
 
-/// Under which names carriers have accepted what may have been begun: their own, or another process's.
-async fn read_handles(shared: &Shared, items: &[Item]) -> Result<HashMap<Position, Box<str>>> {
+/// Under which names carriers have accepted what may have been begun, by this process or another, and what was heard
+/// of it.
+async fn read_accepted(
+    shared: &Shared,
+    items: &[Item],
+) -> Result<HashMap<Position, (Box<str>, Option<Box<str>>)>> {
     let accepts = |item: &&Item| {
         let setup = shared.lane(item.lane()).setup.as_ref();
         setup.is_some_and(|setup| setup.carrier.capabilities().accepts_for_later)
     };
     let begun = items.iter().filter(|item| item.tries > 0 || shared.may_have_begun_before(item));
-    let positions: Vec<_> = begun.filter(accepts).map(Item::position).collect();
-    if positions.is_empty() {
+    let begun: Vec<&Item> = begun.filter(accepts).collect();
+    if begun.is_empty() {
         return Ok(HashMap::new());
     }
-    let handles = shared.store.handles(positions.clone()).await?;
-    Ok(positions.into_iter().zip(handles).filter_map(|(at, handle)| Some((at, handle?))).collect())
+    let handles = shared.store.handles(begun.iter().map(|item| item.position()).collect()).await?;
+    let accepted: Vec<_> =
+        begun.into_iter().zip(handles).filter_map(|(item, handle)| Some((item, handle?))).collect();
+    let keys = accepted.iter().filter_map(|(item, handle)| notice_key(item, handle)).collect();
+    let mut heard = shared.store.notices(keys).await?.into_iter();
+    let mut with_heard = |(item, handle): (&Item, Box<str>)| {
+        let heard = notice_key(item, &handle).and_then(|_| heard.next().flatten());
+        (item.position(), (handle, heard))
+    };
+    Ok(accepted.into_iter().map(&mut with_heard).collect())
+}
+
+/// What is heard of a subrequest that its carrier has accepted comes under this key.
+pub(crate) fn notice_key(item: &Item, handle: &str) -> Option<NoticeKey> {
+    let iccid = item.waiting.subject.iccid()?.clone();
+    Some(NoticeKey { name: name_in(handle).into(), iccid })
 }
 
 /// The operation that a subrequest needs; nothing where it has ended without one.
@@ -410,13 +431,22 @@ fn begin(shared: &Shared, batch: &Batch, item: Item, profile: Option<Profile>) -
             shared.end(item, told, Vec::new());
             None
         }
+        Ok(decision)
+            if item.tries == 0
+                && shared.waits_for_tomorrow(&decision, &profile, batch.counts.get(&target.profile)) =>
+        {
+            shared.order().delay(item, shared.now().plus(TOMORROW_COMES_WITHIN));
+            None
+        }
         Ok(decision) => {
             let id = OperationId { request: request.id, number: item.waiting.number };
-            let mut operation = operation(id, &decision, &profile, &others, request.service_plan.as_deref());
+            let mut operation = operation(id, &decision, &profile, &others, &request);
             // What was given up, and left the profile in doubt, may still be on its way too.
             operation.begun_before =
                 item.tries > 0 || shared.may_have_begun_before(&item) || profile.in_doubt.is_any();
-            operation.accepted_as = batch.handles.get(&item.position()).cloned();
+            if let Some((handle, heard)) = batch.accepted.get(&item.position()) {
+                (operation.accepted_as, operation.heard) = (Some(handle.clone()), heard.clone());
+            }
             Some((operation, Work::new(item, profile, target.profile, decision, others, shared.now())))
         }
     }
@@ -468,7 +498,7 @@ fn operation(
     decision: &Decision,
     profile: &Profile,
     others: &[(ProfileKey, Profile)],
-    service_plan: Option<&str>,
+    request: &RequestHead,
 ) -> Operation {
     let card = if decision.drives.touches_card() {
         others.iter().map(|(_, other)| other.clone()).chain([profile.clone()]).collect()
@@ -481,11 +511,18 @@ fn operation(
         eid: profile.eid.clone(),
         imsi: profile.imsi.clone(),
         msisdn: profile.msisdn.clone(),
+        role: profile.role,
+        asked: Arc::new(Asked {
+            account: request.account.clone(),
+            action: request.action,
+            terms: request.terms.clone(),
+        }),
         end_state: decision.drives,
-        service_plan: service_plan.map(Into::into),
+        service_plan: request.service_plan.clone(),
         card,
         begun_before: false,
         accepted_as: None,
+        heard: None,
     }
 }
 
@@ -619,10 +656,13 @@ fn settle(shared: &Arc<Shared>, control: &LaneControl, setup: &CarrierSetup, mut
         Reply::Done(_) | Reply::AlreadySo => {
             shared.end_done(work);
         }
-        Reply::Rejected { reason } => reject(shared, work, reason, Vec::new()),
+        Reply::Rejected { reason } => fail(shared, work, Fault::CarrierRejected(reason), Vec::new()),
+        Reply::Relayed { code, text } => {
+            fail(shared, work, Fault::Relayed(format!("{code} {text}").into()), Vec::new());
+        }
         Reply::RolledBack { reason, enabled } => {
             let changes = work.rolled_back(enabled.as_ref());
-            reject(shared, work, reason, changes);
+            fail(shared, work, Fault::CarrierRejected(reason), changes);
         }
         Reply::RetryLater { after } => {
             note(shared, &work, now);
@@ -643,8 +683,8 @@ fn settle(shared: &Arc<Shared>, control: &LaneControl, setup: &CarrierSetup, mut
     }
 }
 
-fn reject(shared: &Shared, work: Work, reason: Box<str>, changes: Vec<Change>) {
-    let told = told(&work.item, Some(&work.profile), Err(Fault::CarrierRejected(reason)));
+fn fail(shared: &Shared, work: Work, fault: Fault, changes: Vec<Change>) {
+    let told = told(&work.item, Some(&work.profile), Err(fault));
     shared.end_by(work.item, told, changes, Some(work.call));
 }
 

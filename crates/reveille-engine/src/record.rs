@@ -1,7 +1,9 @@
 //! Outcomes in batches to the store; what is durable frees its eUICC and is told.
 
 use crate::order::Item;
+use crate::perform::notice_key;
 use crate::{Busy, Chain, Shared};
+use reveille_carriers::name_in;
 use reveille_domain::{Left, Timestamp, Told};
 use reveille_store::{
     Callback, Change, Handed, Lane, Outlet, Recorded, Recording, SettlingCall, UnsettledCall, Warning,
@@ -10,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// How many outcomes are recorded in one transaction at most.
 const BATCH_MAX: usize = 1_024;
@@ -96,7 +98,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut to_record: mpsc::UnboundedRecei
             keep(&shared, batch.to_ask_about).await;
         }
         if !batch.warnings.is_empty() {
-            warn(&shared, batch.warnings).await;
+            write_warnings(&shared, batch.warnings).await;
         }
         if !batch.recordings.is_empty() {
             let (recorded, since) = record(&shared, &batch.recordings).await;
@@ -162,15 +164,25 @@ async fn keep(shared: &Shared, to_ask_about: Vec<ToAskAbout>) {
         error!(error = %Chain(&error), "Cannot keep {} handles; trying again", handles.len());
         shared.clock.sleep(AGAIN_AFTER).await;
     }
-    for ToAskAbout { item, at, .. } in to_ask_about {
+    let mut keys = Vec::with_capacity(to_ask_about.len());
+    for ToAskAbout { item, handed, at } in to_ask_about {
         let lane = item.lane();
-        shared.order().delay(item, at);
+        keys.extend(notice_key(&item, &handed.handle));
+        shared.order().park(item, at, name_in(&handed.handle));
         shared.lane(lane).end_recording(1);
+    }
+    // What was heard before nobody waited for; what is heard from here on finds who does.
+    match shared.store.notices(keys.clone()).await {
+        Ok(heard) => {
+            let heard = keys.into_iter().zip(heard).filter_map(|(key, text)| text.map(|_| key));
+            shared.unpark(&heard.collect::<Vec<_>>());
+        }
+        Err(error) => warn!(error = %Chain(&error), "Cannot see what was heard; carriers are asked in time"),
     }
 }
 
 /// Writes warnings until that is confirmed, and has them told.
-async fn warn(shared: &Shared, warnings: Vec<Warning>) {
+async fn write_warnings(shared: &Shared, warnings: Vec<Warning>) {
     let (written, since) = loop {
         let since = shared.now();
         match shared.store.warn(warnings.clone()).await {
@@ -245,7 +257,7 @@ fn tell(shared: &Shared, recordings: Vec<Recording>, recorded: &[Recorded], sinc
             }
             Recorded::Refused => {
                 let Recording { request, number, .. } = recording;
-                tracing::warn!(request.id = %request.id, number, "Another process performs what this one had claimed");
+                warn!(request.id = %request.id, number, "Another process performs what this one had claimed");
             }
         }
     }

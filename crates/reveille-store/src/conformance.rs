@@ -8,6 +8,7 @@
 
 mod accepting;
 mod answering;
+mod carriers;
 mod changing;
 mod claiming;
 mod copying;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 pub use accepting::*;
 pub use answering::*;
+pub use carriers::*;
 pub use changing::*;
 pub use claiming::*;
 pub use copying::*;
@@ -83,6 +85,10 @@ macro_rules! each_part_of_store_conformance {
             a_late_outcome_is_refused
             handles_are_kept
             a_late_handle_is_left_alone
+            the_first_notice_counts
+            an_old_notice_is_forgotten
+            logins_take_turns
+            logins_that_fail_come_to_an_end
             a_lease_ends_with_its_subrequest
             what_nobody_has_begun_may_be_ended
             two_processes_do_not_tell_one_callback_at_once

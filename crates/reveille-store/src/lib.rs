@@ -1,10 +1,11 @@
 //! What is kept: one port, several adapters. SQL lives in this crate alone.
 //!
-//! The port is a few wide methods, each on a batch, in four traits by subject. A method's future ends only
+//! The port is a few wide methods, each on a batch, in five traits by subject. A method's future ends only
 //! when what it wrote is durable: synced to disk. How a body is spelled is not known here; secrets come in
 //! as digests or encrypted.
 
 mod callbacks;
+mod carriers;
 mod codes;
 pub mod conformance;
 pub mod copy;
@@ -19,6 +20,7 @@ pub use callbacks::{
     ArchiveReason, AttemptResult, AttemptView, Callback, CallbackFilter, CallbackKey, CallbackName,
     CallbackState, CallbackView, Callbacks, Mark, Outlet, ReplayScope, Replayed, Tells,
 };
+pub use carriers::{Carriers, KeptNotice, LoginEnd, LoginTurn, NoticeKey};
 pub use directory::{
     Applied, Client, ClientDeclaration, Declaration, Directory, Listener, ListenerDeclaration, LoginFailure,
     Session, User, UserDeclaration,
@@ -36,7 +38,7 @@ pub use requests::{
 };
 
 /// Everything that is kept, behind one value that the rest of the program cannot tell apart.
-pub trait Store: Requests + Callbacks + Directory + Inventory {
+pub trait Store: Requests + Callbacks + Carriers + Directory + Inventory {
     /// Waits for what is being written, and lets go of the store. Blocks.
     fn close(&self);
 }

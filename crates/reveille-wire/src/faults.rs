@@ -18,8 +18,16 @@ pub fn fault_code(fault: &Fault) -> String {
         Fault::Cancelled => "REQUEST_CANCELLED".into(),
         Fault::NetworkUnserved => "REQUEST_FAILED.NetworkUnserved".into(),
         Fault::CarrierRejected(_) => "REQUEST_FAILED.CarrierRejected".into(),
+        Fault::Relayed(said) => relayed(said).0.into(),
         Fault::Unsettled => "REQUEST_FAILED.Unsettled".into(),
     }
+}
+
+/// The code and the text of a fault that a carrier's own callback told.
+fn relayed(said: &str) -> (&str, &str) {
+    const OF_ITS_OWN: (&str, &str) =
+        ("REQUEST_FAILED.Relayed", "REQUEST_FAILED. The carrier's callback told a fault of its own");
+    said.split_once(' ').unwrap_or(OF_ITS_OWN)
 }
 
 fn already_code(already: Already) -> &'static str {
@@ -67,6 +75,7 @@ pub fn fault_text(fault: &Fault) -> String {
         Fault::Cancelled => "REQUEST_CANCELLED. The request was cancelled before this profile's turn".into(),
         Fault::NetworkUnserved => "REQUEST_FAILED. No carrier serves the profile's network".into(),
         Fault::CarrierRejected(reason) => format!("REQUEST_FAILED. The carrier refused: {reason}"),
+        Fault::Relayed(said) => relayed(said).1.into(),
         Fault::Unsettled => {
             "REQUEST_FAILED. The carrier did not settle the operation in time; the profile is in doubt".into()
         }

@@ -5,6 +5,7 @@
 
 pub mod answers;
 mod callback;
+pub mod client;
 pub mod device_queries;
 pub mod documents;
 mod faults;

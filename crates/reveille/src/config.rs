@@ -6,12 +6,14 @@ use reveille_api::{ApiConfig, ServerConfig};
 use reveille_callbacks::{Guard, Loopback, Tls};
 use reveille_carriers::osmo_hlr::{OsmoHlr, OsmoHlrConfig};
 use reveille_carriers::simulated::{ScriptEntry, Simulated, SimulatedConfig, World};
+use reveille_carriers::thingspace::{Session, ThingSpace, ThingSpaceConfig};
 use reveille_domain::{Backoff, Clock, Network, Schedule};
 use reveille_engine::{CarrierSetup, ChangeLimits, EngineConfig, Random};
 use reveille_store::AcceptLimits;
 use reveille_store::postgres::PostgresConfig;
 use reveille_store::sqlite::{SqliteConfig, Synchronous};
 use serde::{Deserialize, Deserializer};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -131,6 +133,7 @@ struct Carrier {
     kind: String,
     concurrency: usize,
     rate: u32,
+    changes_per_day: u32,
     timeout: Text,
     give_up_after: Text,
     retry_first: Text,
@@ -146,6 +149,28 @@ struct Carrier {
     script: Vec<Script>,
     #[serde(rename = "osmo-hlr")]
     osmo_hlr: OsmoHlrKeys,
+    thingspace: ThingSpaceKeys,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ThingSpaceKeys {
+    url: String,
+    key: String,
+    secret: Secret,
+    secret_file: PathBuf,
+    username: String,
+    password: Secret,
+    password_file: PathBuf,
+    accounts: BTreeMap<String, String>,
+    callback_url: String,
+    callback_username: String,
+    callback_password: Secret,
+    callback_password_file: PathBuf,
+    callback_from: Vec<ipnet::IpNet>,
+    ask_after: Text,
+    gather: Text,
+    calls_per_minute: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -186,6 +211,18 @@ impl<'de> Deserialize<'de> for Text {
 #[derive(Clone, Default, Deserialize)]
 #[serde(transparent)]
 struct Secret(String);
+
+impl Secret {
+    /// It, or what stands in that file, where one is named; without the line's end.
+    fn or_of(&self, file: &Path) -> Result<String> {
+        if file.as_os_str().is_empty() {
+            return Ok(self.0.clone());
+        }
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    }
+}
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -380,12 +417,12 @@ impl Config {
         random: &dyn Random,
     ) -> Result<HashMap<Network, CarrierSetup>> {
         let mut carriers = HashMap::new();
-        let world = Arc::new(World::default());
+        let shared = SharedByCarriers::default();
         for (name, carrier) in &self.carriers {
             if let Some(network) = Network::named(name) {
                 carriers.insert(
                     network,
-                    carrier.setup(clock, &world, random).with_context(|| format!("[carriers.{name}]"))?,
+                    carrier.setup(clock, &shared, random).with_context(|| format!("[carriers.{name}]"))?,
                 );
             }
         }
@@ -425,15 +462,20 @@ impl Carrier {
             self.retry_longest.0 >= self.retry_first.0,
             "retry_longest must not be shorter than retry_first"
         );
+        for (kind, key, given) in [
+            ("osmo-hlr", "address", !self.osmo_hlr.address.is_empty()),
+            ("thingspace", "url", !self.thingspace.url.is_empty()),
+        ] {
+            ensure!(
+                !given || self.kind == kind,
+                "{kind}.{key} is given, and kind is {:?}; write kind = {kind:?}, or leave it out",
+                self.kind
+            );
+        }
         match self.kind()? {
-            Kind::Simulated => {
-                ensure!(
-                    self.osmo_hlr.address.is_empty(),
-                    "osmo-hlr.address is given, and kind is \"simulated\"; write kind = \"osmo-hlr\", or leave it out"
-                );
-                self.simulated().map(drop)
-            }
+            Kind::Simulated => self.simulated().map(drop),
             Kind::OsmoHlr => self.osmo_hlr().map(drop).context("osmo-hlr"),
+            Kind::ThingSpace => self.thingspace().map(drop).context("thingspace"),
         }
     }
 
@@ -441,25 +483,34 @@ impl Carrier {
         match self.kind.as_str() {
             "simulated" => Ok(Kind::Simulated),
             "osmo-hlr" => Ok(Kind::OsmoHlr),
-            other => {
-                bail!(
-                    "kind {other:?} is none that this release has; those are \"simulated\" and \"osmo-hlr\""
-                )
-            }
+            "thingspace" => Ok(Kind::ThingSpace),
+            other => bail!(
+                "kind {other:?} is none that this release has; those are \"simulated\", \"osmo-hlr\" and \"thingspace\""
+            ),
         }
     }
 
-    /// The carrier; simulated ones share the `world` that their cards are in.
-    fn setup(&self, clock: &Arc<dyn Clock>, world: &Arc<World>, random: &dyn Random) -> Result<CarrierSetup> {
+    fn setup(
+        &self,
+        clock: &Arc<dyn Clock>,
+        shared: &SharedByCarriers,
+        random: &dyn Random,
+    ) -> Result<CarrierSetup> {
         let clock = Arc::clone(clock);
         let carrier: Arc<dyn reveille_carriers::Carrier> = match self.kind()? {
-            Kind::Simulated => Arc::new(Simulated::new(self.simulated()?, clock, Arc::clone(world))),
+            Kind::Simulated => Arc::new(Simulated::new(self.simulated()?, clock, Arc::clone(&shared.world))),
             Kind::OsmoHlr => Arc::new(OsmoHlr::new(self.osmo_hlr()?, clock, random.bits() as u32)),
+            Kind::ThingSpace => {
+                let config = self.thingspace()?;
+                let session = shared.session(&config, &clock).context("thingspace.url is no origin")?;
+                Arc::new(ThingSpace::new(&config, session, clock))
+            }
         };
         Ok(CarrierSetup {
             carrier,
             concurrency: self.concurrency,
             rate: limit(self.rate),
+            changes_per_day: limit(self.changes_per_day),
             timeout: self.timeout.0,
             give_up_after: self.give_up_after.0,
             backoff: Backoff { first: self.retry_first.0, longest: self.retry_longest.0 },
@@ -473,6 +524,32 @@ impl Carrier {
             services: services.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
             kick: Some(kick.clone()).filter(|address| !address.is_empty()),
             kick_timeout: kick_timeout.0,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn thingspace(&self) -> Result<ThingSpaceConfig> {
+        let keys = &self.thingspace;
+        let account = |(ours, theirs): (&String, &String)| {
+            let parsed =
+                |name: &String| name.parse().map_err(|_| anyhow!("accounts: {name:?} is no account's name"));
+            Ok((parsed(ours)?, parsed(theirs)?))
+        };
+        let config = ThingSpaceConfig {
+            url: keys.url.clone(),
+            key: keys.key.clone(),
+            secret: keys.secret.or_of(&keys.secret_file)?,
+            username: keys.username.clone(),
+            password: keys.password.or_of(&keys.password_file)?,
+            accounts: keys.accounts.iter().map(account).collect::<Result<_>>()?,
+            callback_url: keys.callback_url.clone(),
+            callback_username: keys.callback_username.clone(),
+            callback_password: keys.callback_password.or_of(&keys.callback_password_file)?,
+            callback_from: keys.callback_from.clone(),
+            ask_after: keys.ask_after.0,
+            gather: keys.gather.0,
+            calls_per_minute: limit(keys.calls_per_minute),
         };
         config.check()?;
         Ok(config)
@@ -507,6 +584,27 @@ impl Carrier {
 enum Kind {
     Simulated,
     OsmoHlr,
+    ThingSpace,
+}
+
+/// What carriers share: simulated ones the world that their cards are in, those of one user at ThingSpace its login.
+#[derive(Default)]
+struct SharedByCarriers {
+    world: Arc<World>,
+    sessions: RefCell<HashMap<[String; 3], Arc<Session>>>,
+}
+
+impl SharedByCarriers {
+    fn session(&self, config: &ThingSpaceConfig, clock: &Arc<dyn Clock>) -> Option<Arc<Session>> {
+        let of = [config.url.clone(), config.key.clone(), config.username.clone()];
+        let mut sessions = self.sessions.borrow_mut();
+        if let Some(session) = sessions.get(&of) {
+            return Some(Arc::clone(session));
+        }
+        let session = Arc::new(Session::new(config, Arc::clone(clock))?);
+        sessions.insert(of, Arc::clone(&session));
+        Some(session)
+    }
 }
 
 /// A limit; none is written as 0.
@@ -530,6 +628,7 @@ fn check_keys(given: &Table, defaults: &Table, text: &str) -> Result<()> {
                     check_keys(carrier, known.unwrap_or(defaults), text)?;
                 }
             }
+            (_, _, "accounts") => {} // names of the operator's own
             (Value::Table(section), Value::Table(default), _) => check_keys(section, default, text)?,
             _ => {}
         }
@@ -677,6 +776,19 @@ mod tests {
             (
                 "[carriers.global]\nkind = \"simulated\"\n[carriers.global.osmo-hlr]\naddress = \"h:1\"\n",
                 "write kind = \"osmo-hlr\"",
+            ),
+            ("[carriers.global]\nkind = \"thingspace\"\n", "url is \"\""),
+            (
+                "[carriers.global]\nkind = \"thingspace\"\n[carriers.global.thingspace]\nurl = \"https://h/api\"\n",
+                "an origin without a path",
+            ),
+            (
+                "[carriers.global]\nkind = \"thingspace\"\n[carriers.global.thingspace]\nurl = \"https://h\"\nkey = \"k\"\nsecret = \"secret\"\n",
+                "username is not given",
+            ),
+            (
+                "[carriers.global]\nkind = \"simulated\"\n[carriers.global.thingspace]\nurl = \"https://h\"\n",
+                "write kind = \"thingspace\"",
             ),
             ("[carriers.global]\nkind = \"simulated\"\nretry_first = \"2m\"\n", "retry_longest"),
             ("log_format = \"xml\"\n", "json"),

@@ -3,13 +3,17 @@
 use super::instant;
 use crate::App;
 use crate::auth::Caller;
+use crate::door::JsonBytes;
 use crate::refused::Refused;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
+use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
 use reveille_domain::{Network, Refusal};
-use reveille_engine::{CarrierView, Health};
+use reveille_engine::{CarrierView, Health, Unheard};
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The carriers.
@@ -78,6 +82,27 @@ pub(crate) async fn release(
     path: Path<String>,
 ) -> Result<Json<CarrierList>, Refused> {
     set(state, caller, path, false).await
+}
+
+/// What the network behind a carrier sends by itself. It has no credentials of ours: its own are in its body.
+pub(crate) async fn hear(
+    State(app): State<Arc<App>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(network): Path<String>,
+    JsonBytes(body): JsonBytes,
+) -> Result<Response, Refused> {
+    let nobody = || Refusal::NotFound { what: "network that sends callbacks" };
+    let network = Network::named(&network).ok_or_else(nobody)?;
+    match app.engine.hear(network, peer.ip().to_canonical(), &body).await? {
+        Ok(()) => Ok("kept\n".into_response()),
+        Err(Unheard::NotExpected) => Err(nobody().into()),
+        Err(Unheard::Unreadable) => Err(Refusal::Malformed { detail: "it is no callback".into() }.into()),
+        Err(Unheard::Stranger) => {
+            let words =
+                "Its user name, its password or its address is not what the carrier is configured with.\n";
+            Ok((StatusCode::UNAUTHORIZED, words).into_response())
+        }
+    }
 }
 
 async fn set(

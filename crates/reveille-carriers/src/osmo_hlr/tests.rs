@@ -2,8 +2,9 @@
 //! does is tested in `tests/it/osmo_hlr.rs`.
 
 use super::*;
+use crate::conformance;
 use reveille_domain::clock::ManualClock;
-use reveille_domain::{OperationId, RequestId, Timestamp};
+use reveille_domain::{OperationId, RequestId, Role, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -183,11 +184,14 @@ fn suspensions(count: u32) -> Vec<Operation> {
         eid: format!("{number:032}").parse().unwrap(),
         imsi: Some(imsi(number).parse().unwrap()),
         msisdn: None,
+        role: Role::Local,
+        asked: Arc::new(conformance::asked(EndState::Suspended)),
         end_state: EndState::Suspended,
         service_plan: None,
         card: Vec::new(),
         begun_before: false,
         accepted_as: None,
+        heard: None,
     };
     (0..count).map(suspension).collect()
 }

@@ -153,11 +153,14 @@ fn operation(request: RequestId, number: u32, iccid: &str, end_state: EndState) 
         eid: format!("{number:032}").parse().unwrap(),
         imsi: None,
         msisdn: None,
+        role: Role::Local,
+        asked: Arc::new(conformance::asked(end_state)),
         end_state,
         service_plan: None,
         card: Vec::new(),
         begun_before: false,
         accepted_as: None,
+        heard: None,
     }
 }
 
@@ -565,11 +568,14 @@ impl Net {
             eid,
             imsi: None,
             msisdn: None,
+            role: Role::Local,
+            asked: Arc::new(conformance::asked(end_state)),
             end_state,
             service_plan: None,
             card,
             begun_before: false,
             accepted_as: None,
+            heard: None,
         };
         Driven { net: self, operation }
     }

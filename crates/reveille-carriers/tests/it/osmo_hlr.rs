@@ -7,7 +7,7 @@ use reveille_carriers::conformance::{self, Bench, Peer, Subscription};
 use reveille_carriers::osmo_hlr::{OsmoHlr, OsmoHlrConfig, Service};
 use reveille_carriers::{Carrier, Effect, Health, Operation, Reply, Trouble};
 use reveille_domain::clock::Sleep;
-use reveille_domain::{Clock, EndState, Imsi, OperationId, RequestId, Timestamp};
+use reveille_domain::{Clock, EndState, Imsi, OperationId, RequestId, Role, Timestamp};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -75,11 +75,14 @@ impl Net {
             eid: of.eid.clone(),
             imsi: of.imsi.clone(),
             msisdn: None,
+            role: Role::Local,
+            asked: Arc::new(conformance::asked(end_state)),
             end_state,
             service_plan: None,
             card: Vec::new(),
             begun_before: false,
             accepted_as: None,
+            heard: None,
         }
     }
 

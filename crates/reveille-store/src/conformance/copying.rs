@@ -6,9 +6,9 @@ use super::house::{
     iccid, key, outcome, recording, row, subject, succeeded, told,
 };
 use crate::{
-    Change, ClientDeclaration, Declaration, HistorySpan, Listener, NewRequest, NewSubrequest, Page,
-    PageContent, PlanChange, ReplayScope, Session, SettlingCall, Target, UnsettledCall, UserDeclaration,
-    Waiting, Warning,
+    Change, ClientDeclaration, Declaration, HistorySpan, KeptNotice, Listener, NewRequest, NewSubrequest,
+    NoticeKey, Page, PageContent, PlanChange, ReplayScope, Session, SettlingCall, Target, UnsettledCall,
+    UserDeclaration, Waiting, Warning,
 };
 use reveille_domain::{
     Action, Already, Condition, Doubt, Fault, Left, LeftAs, Network, ProfileState, ProfileStatus, RequestId,
@@ -48,6 +48,7 @@ impl Furnished {
         let gone = house.resumed(2, [1], at(63)).await;
         house.deliver_all(&gone, at(64)).await;
         while house.forget(at(65), at(0), ALL).await.expect("forgotten") > 0 {}
+        carriers(&house).await;
         Self(house.reopened().await)
     }
 
@@ -117,6 +118,12 @@ async fn running(house: &House) -> Vec<RequestId> {
         ids.extend(views.iter().filter(|view| view.ended_at.is_none()).map(|view| view.head.id));
     }
     ids
+}
+
+async fn carriers(house: &House) {
+    let key = NoticeKey { name: "theirs".into(), iccid: iccid(1, 1) };
+    house.keep_notices(vec![KeptNotice { key, text: "done".into(), heard_at: at(66) }]).await.expect("kept");
+    house.begin_login("a digest", 3, at(66), at(67)).await.expect("begun");
 }
 
 async fn directory(house: &House) {

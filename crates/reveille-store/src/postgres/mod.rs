@@ -5,6 +5,7 @@
 
 mod accept;
 mod callbacks;
+mod carriers;
 mod codes;
 mod connection;
 pub(crate) mod copy;

@@ -561,7 +561,8 @@ fn is_anything_old(db: &mut Db, requests_before: Timestamp, keys_before: Timesta
         // The ends of indexes, as EXISTS would be planned as a walk that is expected to find one soon.
         "SELECT coalesce((SELECT min(told_at) FROM request WHERE told_at IS NOT NULL) < $1, false)
              OR coalesce((SELECT min(accepted_at) FROM idempotency_key) < $2, false)
-             OR coalesce((SELECT min(last_used_at) FROM session) < $2, false) AS is_old",
+             OR coalesce((SELECT min(last_used_at) FROM session) < $2, false)
+             OR coalesce((SELECT min(heard_at) FROM carrier_notice) < $1, false) AS is_old",
         &[&requests_before.0, &keys_before.0],
     )?;
     get(&row, "is_old")
@@ -591,6 +592,9 @@ fn forget(db: &mut Db, requests_before: Timestamp, keys_before: Timestamp, at_mo
     for delete in aged {
         gone += db.execute(delete, &[&keys_before.0, &limit(at_most)])?;
     }
+    let delete = "DELETE FROM carrier_notice WHERE ctid = ANY (ARRAY
+                      (SELECT ctid FROM carrier_notice WHERE heard_at < $1 ORDER BY heard_at LIMIT $2))";
+    gone += db.execute(delete, &[&requests_before.0, &limit(at_most)])?;
     Ok(gone)
 }
 

@@ -4,6 +4,7 @@
 //! under the same operation id. Other processes (`apply`, `fleet import`) may write at the same time.
 
 mod callbacks;
+mod carriers;
 mod codes;
 pub(crate) mod copy;
 mod directory;

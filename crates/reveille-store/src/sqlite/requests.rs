@@ -648,7 +648,8 @@ fn is_anything_old(
     let mut select = db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM request WHERE told_at < ?1)
              OR EXISTS (SELECT 1 FROM idempotency_key WHERE accepted_at < ?2)
-             OR EXISTS (SELECT 1 FROM session WHERE last_used_at < ?2)",
+             OR EXISTS (SELECT 1 FROM session WHERE last_used_at < ?2)
+             OR EXISTS (SELECT 1 FROM carrier_notice WHERE heard_at < ?1)",
     )?;
     select.query_row(params![requests_before.0, keys_before.0], |row| row.get(0))
 }
@@ -669,6 +670,9 @@ fn forget(
     for delete in aged {
         gone += db.prepare_cached(delete)?.execute(params![keys_before.0, limit])?;
     }
+    let delete = "DELETE FROM carrier_notice WHERE (name, iccid) IN
+                      (SELECT name, iccid FROM carrier_notice WHERE heard_at < ? LIMIT ?)";
+    gone += db.prepare_cached(delete)?.execute(params![requests_before.0, limit])?;
     Ok(gone)
 }
 

@@ -5,11 +5,12 @@
 use crate::folder::Folder;
 use std::collections::BTreeMap;
 
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     include_str!("../../src/codes.rs"),
     include_str!("../../src/sqlite/codes.rs"),
     include_str!("../../src/sqlite/requests.rs"),
     include_str!("../../src/sqlite/callbacks.rs"),
+    include_str!("../../src/sqlite/carriers.rs"),
     include_str!("../../src/sqlite/directory.rs"),
     include_str!("../../src/sqlite/inventory.rs"),
     include_str!("../../src/sqlite/history.rs"),
@@ -102,12 +103,13 @@ fn plan(connection: &rusqlite::Connection, statement: &str) -> Vec<String> {
 }
 
 /// Tables that are small, or that a list shows whole: they may be walked through.
-const SMALL: [&str; 8] = [
+const SMALL: [&str; 9] = [
     "SCAN account",
     "SCAN user",
     "SCAN carrier_hold",
-    "SCAN backlog",    // the one row
-    "SCAN server_key", // likewise
+    "SCAN carrier_login", // one for each pair of credentials
+    "SCAN backlog",       // the one row
+    "SCAN server_key",    // likewise
     "SCAN sqlite_sequence",
     "SCAN request USING INDEX request_cancelled", // those alone that were cancelled and go on
     "SCAN CONSTANT ROW",

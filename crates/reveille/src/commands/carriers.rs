@@ -6,6 +6,7 @@ use crate::system::SystemClock;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use reveille_domain::{Clock, Network};
+use reveille_engine::set_hold;
 use std::process::ExitCode;
 
 #[derive(Args)]
@@ -28,7 +29,7 @@ enum Command {
         #[command(flatten)]
         configured: Configured,
     },
-    /// Release a held carrier.
+    /// Release a held carrier; one whose logins had failed too often tries once more.
     Release {
         /// verizon-us or global.
         network: String,
@@ -67,7 +68,7 @@ fn set(network: &str, configured: &Configured, hold: bool) -> Result<ExitCode> {
         .with_context(|| format!("there is no network {network:?}; there are {networks}"))?;
     let store = open_store(&configured.read()?)?;
     let at = hold.then(|| SystemClock::default().now());
-    block_on(async { Ok(store.set_hold(network, at).await?) })?;
+    block_on(async { Ok(set_hold(&*store, network, at).await?) })?;
     println!("{} is {}", network.name(), if hold { "held" } else { "released" });
     Ok(ExitCode::SUCCESS)
 }

@@ -278,3 +278,26 @@ async fn limits_of_an_account_are_told_by_their_faults_and_end_with_time() {
     app.settle_for("30days").await;
     assert_eq!(act("serviceplan", plan("Global IoT 5MB")).await, "ACTIVE DISABLE");
 }
+
+#[tokio::test]
+async fn what_a_carrier_takes_no_more_of_today_waits_for_tomorrow() {
+    let app =
+        App::configured([("CARRIERS_GLOBAL_CHANGES_PER_DAY", "2")], &euicc("active status=DISABLE")).await;
+    let act = async |action: &str| app.act(action, &iccid(2), json!({})).await;
+    for action in ["profile_suspend", "profile_resume"] {
+        let request = act(action).await;
+        app.settle().await;
+        assert!(outcome(&app.told_of(&request)).starts_with(if action == "profile_resume" {
+            "ACTIVE"
+        } else {
+            "SUSPEND"
+        }));
+    }
+    let third = act("profile_suspend").await;
+    let fourth = act("profile_resume").await;
+    app.settle_for("23h").await;
+    assert_eq!(app.told_of(&third).len() + app.told_of(&fourth).len(), 0, "they wait, in order");
+    app.settle_for("2h").await;
+    assert_eq!(outcome(&app.told_of(&third)), "SUSPEND DISABLE");
+    assert_eq!(outcome(&app.told_of(&fourth)), "ACTIVE DISABLE");
+}

@@ -1,0 +1,271 @@
+//! One login that all share: its bearer token and its session, renewed when they are refused, and never so often that
+//! the user would be locked. Source: contract §3.
+
+use super::ThingSpaceConfig;
+use super::quota::Quota;
+use crate::http::{Answer, Call, Server, Unanswered};
+use crate::{LoginEnded, Logins, MayLogIn, Trouble};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::header::{AUTHORIZATION, HeaderName};
+use reveille_domain::{Clock, Timestamp};
+use reveille_wire::answers::{SessionAnswer, TokenAnswer};
+use reveille_wire::client::{self, Login, Refusal};
+use ring::digest;
+use std::fmt::Write as _;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tracing::info;
+
+const SESSION: HeaderName = HeaderName::from_static("vz-m2m-token");
+
+/// What a gateway says of a bearer token that it does not accept. Source: contract §9.1.
+const BEARER_REFUSED: [&str; 2] = ["900901", "900902"];
+
+/// How long to wait where another login is under way.
+const LOGIN_UNDER_WAY: Duration = Duration::from_millis(500);
+
+/// How long before its end a bearer token is not used any more.
+const BEARER_MARGIN: Duration = Duration::from_secs(5);
+
+/// A login at ThingSpace. Networks that use the same share it.
+pub struct Session {
+    server: Server,
+    key: String,
+    secret: String,
+    username: String,
+    password: String,
+    /// What stands for the credentials where logins are counted.
+    digest: String,
+    clock: Arc<dyn Clock>,
+    quota: Quota,
+    logins: OnceLock<Arc<dyn Logins>>,
+    /// Held while a token is fetched or a session opened, so that it is done once.
+    open: Mutex<Open>,
+}
+
+/// What was got so far.
+#[derive(Default)]
+struct Open {
+    bearer: Option<(Arc<str>, Timestamp)>,
+    session: Option<Arc<str>>,
+}
+
+/// Why a call came to nothing.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// It was not made, and may be after that time.
+    Wait(Duration),
+    /// It was not made: ThingSpace cannot be used.
+    Trouble(Trouble),
+    /// It was made, and nobody knows what came of it.
+    Lost,
+}
+
+type Tried<T> = Result<T, Failed>;
+
+impl Session {
+    /// A login that is made when there is something to call.
+    pub fn new(config: &ThingSpaceConfig, clock: Arc<dyn Clock>) -> Option<Self> {
+        let ThingSpaceConfig { url, key, secret, username, password, .. } = config;
+        Some(Self {
+            server: Server::at(url)?,
+            key: key.clone(),
+            secret: secret.clone(),
+            username: username.clone(),
+            password: password.clone(),
+            digest: digest_of([url, key, secret, username, password]),
+            quota: Quota::new(config.calls_per_minute, Arc::clone(&clock)),
+            clock,
+            logins: OnceLock::new(),
+            open: Mutex::default(),
+        })
+    }
+
+    pub(super) fn count_logins_in(&self, logins: Arc<dyn Logins>) {
+        let _ = self.logins.set(logins); // the other network's carrier may have been first, with the same
+    }
+
+    pub(super) fn origin(&self) -> &str {
+        self.server.origin()
+    }
+
+    /// Makes a call in the session. One that is refused as expired is made once more in a new one.
+    pub(super) async fn call(&self, call: Call) -> Tried<Answer> {
+        let mut last = None;
+        for _ in 0..2 {
+            let (bearer, session) = self.get().await?;
+            let call = call.clone().with(AUTHORIZATION, &format!("Bearer {bearer}")).with(SESSION, &session);
+            let answer = self.send(&call).await?;
+            if answer.status != 401 {
+                return Ok(answer);
+            }
+            let refusal = client::refusal(&answer.body);
+            self.forget(&bearer, &session, &refusal).await;
+            last = Some(refusal);
+        }
+        let words = last.map(|refusal| refusal.words).unwrap_or_default();
+        Err(self.refused(&format!("does not accept the session that it has just opened ({words})")))
+    }
+
+    /// Whether a token is to be had: nothing else is asked for, and nobody logged in.
+    pub(super) async fn probe(&self) -> Tried<()> {
+        let mut open = self.open.lock().await;
+        self.bearer(&mut open).await.map(drop)
+    }
+
+    async fn get(&self) -> Tried<(Arc<str>, Arc<str>)> {
+        let mut open = self.open.lock().await;
+        for _ in 0..2 {
+            let bearer = self.bearer(&mut open).await?;
+            if let Some(session) = &open.session {
+                return Ok((bearer, Arc::clone(session)));
+            }
+            match self.log_in(&bearer).await? {
+                Some(session) => {
+                    open.session = Some(Arc::clone(&session));
+                    return Ok((bearer, session));
+                }
+                None => open.bearer = None,
+            }
+        }
+        Err(self.refused("does not accept the bearer token that it has just given"))
+    }
+
+    /// What was refused is not used again; what somebody else has got since is.
+    async fn forget(&self, bearer: &Arc<str>, session: &Arc<str>, refusal: &Refusal) {
+        let mut open = self.open.lock().await;
+        let same =
+            |known: Option<&Arc<str>>, used: &Arc<str>| known.is_some_and(|known| Arc::ptr_eq(known, used));
+        if BEARER_REFUSED.contains(&refusal.code.as_str()) {
+            if same(open.bearer.as_ref().map(|(token, _)| token), bearer) {
+                open.bearer = None;
+            }
+        } else if same(open.session.as_ref(), session) {
+            open.session = None;
+        }
+    }
+
+    async fn bearer(&self, open: &mut Open) -> Tried<Arc<str>> {
+        let now = self.clock.now();
+        if let Some((bearer, until)) = &open.bearer
+            && now < *until
+        {
+            return Ok(Arc::clone(bearer));
+        }
+        let basic = STANDARD.encode(format!("{}:{}", self.key, self.secret));
+        let form = "application/x-www-form-urlencoded";
+        let call = Call::post(client::TOKEN.into(), form, client::TOKEN_FORM.into());
+        let answer = self.send(&call.with(AUTHORIZATION, &format!("Basic {basic}"))).await?;
+        match (answer.status, serde_json::from_slice::<TokenAnswer>(&answer.body)) {
+            (200, Ok(token)) => {
+                let lasts = Duration::from_secs(u64::from(token.expires_in));
+                let bearer: Arc<str> = token.access_token.into();
+                open.bearer = Some((Arc::clone(&bearer), now.plus(lasts).minus(BEARER_MARGIN)));
+                Ok(bearer)
+            }
+            (400 | 401 | 403, _) => {
+                let words = client::refusal(&answer.body).words;
+                let told = format!(
+                    "does not accept the client ({words}): correct thingspace.key and thingspace.secret"
+                );
+                Err(self.refused(&told))
+            }
+            (status, _) => Err(self.not_it(status, client::TOKEN)),
+        }
+    }
+
+    /// Opens a session; nothing where the bearer token is not accepted any more.
+    async fn log_in(&self, bearer: &str) -> Tried<Option<Arc<str>>> {
+        let Some(logins) = self.logins.get() else { return Err(Failed::Wait(LOGIN_UNDER_WAY)) };
+        match logins.begin(&self.digest).await {
+            MayLogIn::Now => {}
+            MayLogIn::Later => return Err(Failed::Wait(LOGIN_UNDER_WAY)),
+            MayLogIn::NoMore => {
+                return Err(self.refused(
+                    "has refused too many logins in a row, and one more might lock the user: correct \
+                     thingspace.username and thingspace.password; `reveille carriers release NETWORK` tries once more",
+                ));
+            }
+        }
+        let body = client::to_bytes(&Login { username: &self.username, password: &self.password });
+        let call = Call::post(client::LOGIN.into(), "application/json", body);
+        let sent = self.send(&call.with(AUTHORIZATION, &format!("Bearer {bearer}"))).await;
+        let answer = match sent {
+            Ok(answer) => answer,
+            Err(Failed::Lost) => return Err(Failed::Lost), // it counts until another succeeds
+            Err(not_sent) => {
+                logins.end(&self.digest, LoginEnded::NotSent).await;
+                return Err(not_sent);
+            }
+        };
+        let refusal = || client::refusal(&answer.body);
+        match (answer.status, serde_json::from_slice::<SessionAnswer>(&answer.body)) {
+            (200, Ok(opened)) => {
+                logins.end(&self.digest, LoginEnded::Succeeded).await;
+                info!(origin = self.origin(), "Opened a session at {}", self.origin());
+                Ok(Some(opened.session_token.into()))
+            }
+            (401, _) if BEARER_REFUSED.contains(&refusal().code.as_str()) => {
+                logins.end(&self.digest, LoginEnded::NotSent).await; // the gateway did not let it through
+                Ok(None)
+            }
+            (429, _) => {
+                logins.end(&self.digest, LoginEnded::NotSent).await;
+                Err(Failed::Wait(answer.retry_after.unwrap_or(LOGIN_UNDER_WAY)))
+            }
+            (400..=499, _) => {
+                logins.end(&self.digest, LoginEnded::Refused).await;
+                let words = refusal().words;
+                let told = format!(
+                    "does not accept the user ({words}): correct thingspace.username and thingspace.password"
+                );
+                Err(self.refused(&told))
+            }
+            (status, _) => Err(self.not_it(status, client::LOGIN)),
+        }
+    }
+
+    async fn send(&self, call: &Call) -> Tried<Answer> {
+        self.quota.take().map_err(Failed::Wait)?;
+        self.server.send(call).await.map_err(|unanswered| match unanswered {
+            Unanswered::Lost => Failed::Lost,
+            Unanswered::NotSent(words) => Failed::Trouble(Trouble::Transport(
+                format!(
+                    "{} cannot be reached ({words}): see whether it is up, or correct thingspace.url.",
+                    self.origin()
+                )
+                .into(),
+            )),
+        })
+    }
+
+    fn refused(&self, why: &str) -> Failed {
+        Failed::Trouble(Trouble::Credentials(format!("{} {why}.", self.origin()).into()))
+    }
+
+    pub(super) fn not_it(&self, status: u16, path: &str) -> Failed {
+        let words = format!(
+            "{} answers {status} to {path}: see whether it is up, or correct thingspace.url.",
+            self.origin()
+        );
+        Failed::Trouble(Trouble::Transport(words.into()))
+    }
+}
+
+fn digest_of<'a>(parts: impl IntoIterator<Item = &'a String>) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    hex(context.finish().as_ref())
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
