@@ -69,7 +69,7 @@ def family(report, at, call, zone=""):
     """`call(namespace, method, model, body)` makes one call with the SDK; the request's id. `zone` stands behind
     instants: one SDK insists on it, the other leaves it out."""
     lead, other = euicc()
-    at.server.import_fleet([lead, other], name="family.csv")
+    at.import_fleet([lead, other], name="family.csv")
     for namespace, method, model, body, expected in steps(lead, other):
         request_id = call(namespace, method, model, body)
         told = at.told(request_id, 1)

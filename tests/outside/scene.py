@@ -6,26 +6,38 @@ import time
 
 from listener import Listener
 from server import ACCOUNT, Server, apply_text, fleet, scratch
+from upstream import Upstream, forwarding
 
 TOLD_WITHIN = 60.0
 
 
 class Scene:
     def __init__(self, folder, binary, profiles=40, active=2, accounts=None, registered=True, users=None,
-                 clients=None, operator=False, listener_path="/ok", **options):
-        """`registered`: whether the accounts' listeners are registered already."""
+                 clients=None, operator=False, listener_path="/ok", gateway=False, **options):
+        """`registered`: whether the accounts' listeners are registered already. `gateway`: whether the server forwards
+        to another, which has the networks."""
         self.accounts = accounts or [ACCOUNT]
         self.folder = folder
         self.listener = Listener(folder / "callbacks.log")
+        self.upstream = Upstream(folder / "upstream", binary) if gateway else None
+        if self.upstream:
+            options["carriers"] = lambda door: forwarding(self.upstream.port, door)
         self.server = Server(folder, binary, **options)
         self.suspended = fleet(ACCOUNT, profiles)
         self.fleet = self.suspended[:]
         self.active = fleet(ACCOUNT, active, first=profiles, state="ACTIVE")
         url = self.listener.url(listener_path) if registered else None
         self.server.apply(apply_text({account: url for account in self.accounts}, users, operator, clients))
-        self.server.import_fleet(self.suspended + self.active)
+        self.import_fleet(self.suspended + self.active)
+        if self.upstream:
+            self.upstream.start()
         self.server.start()
         self.client = self.server.client()
+
+    def import_fleet(self, profiles, name="fleet.csv"):
+        if self.upstream:
+            self.upstream.take(profiles, name)
+        return self.server.import_fleet(profiles, name)
 
     def iccids(self, count, network=None):
         """Suspended profiles that were not handed out before."""
@@ -67,6 +79,8 @@ class Scene:
 
     def close(self):
         self.server.kill()
+        if self.upstream:
+            self.upstream.kill()
         self.listener.stop()
 
 

@@ -49,6 +49,8 @@ proof() {
 
 proof "sdksio-verizon-apis-sdk 2.0.0" "$v2" "$here/sdk_v2.py" "$@"
 proof "vz-apimatic-v-4-sdk 0.0.1" "$v4" "$here/sdk_v4.py" "$@"
+proof "sdksio-verizon-apis-sdk 2.0.0, through a gateway" "$v2" "$here/sdk_v2.py" --gateway "$@"
+proof "vz-apimatic-v-4-sdk 0.0.1, through a gateway" "$v4" "$here/sdk_v4.py" --gateway "$@"
 proof "the documented example" python3 "$here/spellings.py" "$@"
 
 echo "$passed passed, $failed failed"

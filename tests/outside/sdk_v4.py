@@ -17,7 +17,7 @@ from verizon.core import ApiError, ClientCredentials, OAuthToken, RawError
 from family import consumer, family
 from report import Report
 from scene import scene
-from server import ACCOUNT, KEY, PASSWORD, SECRET, SERVICE, USER, arguments_of, run_proof
+from server import ACCOUNT, KEY, PASSWORD, SECRET, SERVICE, USER, argument, arguments_of, run_proof
 
 ENDED_WITHIN = 60.0
 
@@ -79,7 +79,7 @@ def refused(report, name, call, status, code):
 
 
 def proof(report, arguments):
-    with scene(report, arguments.binary, "sdk-v4", registered=False) as at:
+    with scene(report, arguments.binary, "sdk-v4", registered=False, gateway=arguments.gateway) as at:
         port = at.server.port
         session = log_in(report, port)
         client = client_of(port, session)
@@ -190,7 +190,7 @@ def refusals(report, client, at, session):
 
 
 def main():
-    arguments = arguments_of(__doc__, seed=False)
+    arguments = arguments_of(__doc__, argument("--gateway", action="store_true", help="the server forwards to another"), seed=False)
     run_proof(Report(), proof, arguments)
 
 

@@ -151,7 +151,7 @@ class Server:
     def __init__(self, folder, binary=None, latency="5ms", retry_after=("1s", "1s", "1s"), carrier="",
                  before="", more="", environment=None, database=None, key=None, carriers=None):
         """`carrier` is added to each carrier's section, `before` and `more` to begin and end of the configuration.
-        `carriers`: network → its whole section, in place of simulated ones.
+        `carriers`: network → its whole section, in place of simulated ones; or what makes them of the server's port.
 
         `database` is the URL of a shared store (default: SQLite in the folder), `key` the server's key as 64
         hexadecimal digits (default: a file beside the store, which the server makes).
@@ -170,6 +170,7 @@ class Server:
         self.config = self.folder / "reveille.toml"
         simulated = f'kind = "simulated"\nlatency = "{latency}"\n{carrier}'
         carriers = carriers or {network: simulated for network in ("verizon-us", "global")}
+        carriers = carriers(self.port) if callable(carriers) else carriers
         sections = "".join(f"[carriers.{network}]\n{section}\n" for network, section in carriers.items())
         self.config.write_text(
             f'{before}listen = "127.0.0.1:{self.port}"\n'
