@@ -12,6 +12,7 @@
 5. Suspensions and resumes of the same profiles behind each other, while the HLR is frozen and the server killed: what was
    asked for last is so.
 6. The same with two nodes, of which the one dies that was asked first.
+7. Somebody takes access, or a subscriber, from the HLR by hand: that is told once, listed, and left alone.
 """
 
 import contextlib
@@ -40,11 +41,11 @@ ENDED_WITHIN = 120.0
 FACTOR, SLACK = 1.5, 0.5  # the other network may take so much longer beside a frozen HLR, and so many seconds
 
 
-def carriers(hlr, kick, timeout):
+def carriers(hlr, kick, timeout, more=""):
     """Global is the HLR's; the other network is simulated, to see that it is left alone."""
     gsup = f'kick = "{hlr.address}:4222"\nkick_timeout = "{KICK_TIMEOUT}s"\n' if kick else ""
     return {
-        "global": f'kind = "osmo-hlr"\ntimeout = "{timeout}s"\nretry_first = "50ms"\nretry_longest = "500ms"\n'
+        "global": f'kind = "osmo-hlr"\ntimeout = "{timeout}s"\nretry_first = "50ms"\nretry_longest = "500ms"\n{more}'
                   f'[carriers.global.osmo-hlr]\naddress = "{hlr.address}:4259"\n{gsup}',
         "verizon-us": 'kind = "simulated"\nlatency = "5ms"\ntimeout = "2s"\n',
     }
@@ -53,7 +54,7 @@ def carriers(hlr, kick, timeout):
 class Circle:
     """A server before an HLR that knows its Global profiles, a listener, and a node that serves them."""
 
-    def __init__(self, folder, arguments, profiles, kick=False, timeout=TIMEOUT, **shared):
+    def __init__(self, folder, arguments, profiles, kick=False, timeout=TIMEOUT, more="", **shared):
         self.fleet = [one for one in fleet(ACCOUNT, 2 * profiles, state="ACTIVE") if one.network == "global"][:profiles]
         self.us = [one for one in fleet(ACCOUNT, 400, first=100_000) if one.network == "verizon-us"]
         self.imsis = {one.iccid: one.imsi for one in self.fleet}
@@ -61,7 +62,7 @@ class Circle:
             self.hlr = stack.enter_context(Hlr(folder / "hlr", arguments.address))
             self.listener = stack.enter_context(Listener(folder / "callbacks.log"))
             self.server = stack.enter_context(
-                Server(folder, arguments.binary, carriers=carriers(self.hlr, kick, timeout), **shared))
+                Server(folder, arguments.binary, carriers=carriers(self.hlr, kick, timeout, more), **shared))
             with Ctrl(self.hlr.address) as ctrl:
                 ctrl.create(*self.imsis.values())
             self.node = Peer(self.hlr.address, NODE)
@@ -114,7 +115,7 @@ class Circle:
 def proof(report, arguments):
     dice = random.Random(arguments.seed)
     for name, part in (("one", one_profile), ("faults", what_cannot_be), ("trouble", trouble), ("many", many),
-                       ("order", order), ("nodes", two_nodes)):
+                       ("order", order), ("nodes", two_nodes), ("drift", drift)):
         if arguments.only in (None, name):
             with scratch(report, f"hlr-{name}") as folder:
                 part(report, arguments, folder, dice)
@@ -272,12 +273,61 @@ def two_nodes(report, arguments, folder, dice):
             circle.close()
 
 
+def drift(report, arguments, folder, dice):
+    circle = Circle(folder, arguments, 200, more='compare_rate = 1000\ncompare_every = "1s"\n')
+    try:
+        circle.client.call("POST", f"/api/m2m/v1/callbacks/{ACCOUNT}",
+                           {"name": "ExternalProvisioningChanges", "url": circle.listener.url("/changes")})
+        time.sleep(3.0)
+        report.equal("the HLR is as recorded", drifting(circle), {})
+        barred, gone = list(circle.imsis)[5:65:20], list(circle.imsis)[100]
+        with Ctrl(circle.hlr.address) as ctrl:
+            for iccid in barred:
+                ctrl.enable(circle.imsis[iccid], ps=False, cs=False)
+            ctrl.one(f"SET subscriber.delete {circle.imsis[gone]}")
+            expected = {iccid: (False, False) for iccid in barred} | {gone: (True, None)}
+            until(lambda: drifting(circle) == expected)
+            report.equal("what was taken by hand is listed", drifting(circle), expected)
+            circle.server.kill()
+            circle.server.start()
+            circle.client = circle.server.client()
+            time.sleep(5.0)
+            told = [(body["deviceIds"][-1]["id"], body["status"]) for body in
+                    (json.loads(one.body) for one in circle.listener.received() if one.path == "/changes")]
+            report.equal("and told once each, also across a restart", sorted(told),
+                         sorted([(iccid, "SUCCESS") for iccid in barred] + [(gone, "Failed")]))
+            report.equal("the record is left as it is", {one.state for one in circle.server.fleet() if one.iccid in circle.imsis},
+                         {"ACTIVE"})
+            report.equal("and so is the HLR", ctrl.enabled(*(circle.imsis[iccid] for iccid in barred)),
+                         {circle.imsis[iccid]: (False, False) for iccid in barred})
+            report.equal("one is suspended, so both agree", circle.do(report, "profile_suspend", barred[:1]),
+                         Counter({"SUCCESS": 1}))
+            for iccid in barred[1:]:
+                ctrl.enable(circle.imsis[iccid], ps=True, cs=True)
+        until(lambda: list(drifting(circle)) == [gone])
+        report.equal("what agrees again is not listed any more", list(drifting(circle)), [gone])
+    finally:
+        circle.close()
+
+
+def drifting(circle):
+    """What drifts: unknown to the HLR or not, and in service or not."""
+    listed = circle.client.pages(f"/api/reveille/v1/drift?account={ACCOUNT}", "profiles")
+    return {one["iccid"]: (one["unknown"], one.get("inService")) for one in listed}
+
+
+def until(happened, within=20.0):
+    deadline = time.monotonic() + within
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
 def main():
     arguments = arguments_of(__doc__, argument("--address", default=f"127.77.{os.getpid() // 250 % 250}.{1 + os.getpid() % 250}",
                                                help="a loopback address for the HLR"),
                              argument("--profiles", type=int, default=2_000), argument("--kills", type=int, default=4),
                              argument("--turns", type=int, default=2),
-                             argument("--only", choices=("one", "faults", "trouble", "many", "order", "nodes")))
+                             argument("--only", choices=("one", "faults", "trouble", "many", "order", "nodes", "drift")))
     run_proof(Report(), proof, arguments)
 
 

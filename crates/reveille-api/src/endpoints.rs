@@ -2,7 +2,7 @@
 
 use crate::openapi::{Answer, Schema, document};
 use crate::refused::{Dialect, Refused};
-use crate::reveille::{callbacks, carriers, events, profiles, requests, timeline};
+use crate::reveille::{callbacks, carriers, drift, events, profiles, requests, timeline};
 use crate::thingspace::profile_actions::ActionCall;
 use crate::thingspace::{device_queries, listeners, profile_actions, session, status, token};
 use crate::{App, health};
@@ -360,6 +360,15 @@ fn own_endpoints(get: &Method, post: &Method) -> Vec<Endpoint> {
             callbacks::replay_one,
         )
         .answers::<callbacks::ReplayAnswer>(),
+        endpoint(
+            "drift",
+            get(),
+            "/api/reveille/v1/drift",
+            "List profiles whose network says otherwise than their record",
+            drift::list,
+        )
+        .query(&[ACCOUNT, AFTER, PAGED])
+        .answers::<drift::DriftPage>(),
         endpoint("carriers", get(), "/api/reveille/v1/carriers", "List carriers", carriers::list)
             .answers::<carriers::CarrierList>(),
         endpoint(

@@ -12,7 +12,8 @@ pub mod thingspace;
 
 use async_trait::async_trait;
 use reveille_domain::{
-    AccountName, Action, Eid, EndState, Iccid, Imsi, Msisdn, OperationId, Profile, Reported, Role, Terms,
+    AccountName, Action, Eid, EndState, Iccid, Imsi, Msisdn, OperationId, Profile, ProfileState, Reported,
+    Role, Terms,
 };
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -203,6 +204,16 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// That of it which is not as recorded; nothing where all that can be told is.
+    pub fn differing_from(self, profile: &Profile) -> Option<Self> {
+        let active = profile.state == ProfileState::Active;
+        let differing = Self {
+            in_service: self.in_service.filter(|is| *is != active),
+            enabled: self.enabled.filter(|is| *is != profile.status.is_enabled()),
+        };
+        (differing != Self::default()).then_some(differing)
+    }
+
     /// Whether the profile is at that end; nothing where that cannot be told.
     pub fn shows(self, end: EndState) -> Option<bool> {
         let not = |is: bool| !is;

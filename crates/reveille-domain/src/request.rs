@@ -44,6 +44,8 @@ pub enum Action {
     ResumeNotice,
     /// Record and tell what a network changed by itself.
     ExternalChange,
+    /// Tell where a network differs from the record, and leave both.
+    Drift,
 }
 
 /// What the targets of an action are.
@@ -70,7 +72,7 @@ pub enum Service {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::ProfileResume,
         Self::ProfileSuspend,
         Self::DeviceSuspend,
@@ -90,6 +92,7 @@ impl Action {
         Self::DeviceHistory,
         Self::ResumeNotice,
         Self::ExternalChange,
+        Self::Drift,
     ];
 
     /// The name in the path of its call, where it has one, in the store and in the metrics.
@@ -114,6 +117,7 @@ impl Action {
             Self::DeviceHistory => "device_history",
             Self::ResumeNotice => "resume_notice",
             Self::ExternalChange => "external_change",
+            Self::Drift => "drift",
         }
     }
 
@@ -149,7 +153,7 @@ impl Action {
     pub fn service(self) -> Service {
         match self {
             Self::ResumeNotice => Service::ResumeTracking,
-            Self::ExternalChange => Service::ExternalChanges,
+            Self::ExternalChange | Self::Drift => Service::ExternalChanges,
             _ => Service::DeviceProfile,
         }
     }

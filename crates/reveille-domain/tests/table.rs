@@ -109,7 +109,11 @@ fn expected(action: Action, scene: &Scene<'_>) -> Outcome {
         Action::Delete => delete(scene),
         Action::SetFallback => set_fallback(scene),
         Action::ServicePlan => service_plan(scene),
-        Action::DeviceList | Action::DeviceHistory | Action::ResumeNotice | Action::ExternalChange => {
+        Action::DeviceList
+        | Action::DeviceHistory
+        | Action::ResumeNotice
+        | Action::ExternalChange
+        | Action::Drift => {
             panic!("{action:?} is not asked of a profile")
         }
     }
@@ -296,7 +300,13 @@ fn service_plan(scene: &Scene<'_>) -> Outcome {
 // ---- What there can be ------------------------------------------------------------------------------------
 
 fn actions() -> impl Iterator<Item = Action> {
-    let not_asked = [Action::DeviceList, Action::DeviceHistory, Action::ResumeNotice, Action::ExternalChange];
+    let not_asked = [
+        Action::DeviceList,
+        Action::DeviceHistory,
+        Action::ResumeNotice,
+        Action::ExternalChange,
+        Action::Drift,
+    ];
     Action::ALL.into_iter().filter(move |action| !not_asked.contains(action))
 }
 

@@ -84,7 +84,8 @@ async fn conclude(shared: &Shared, item: &Item, device: DeviceKey) -> Result<Opt
     Ok(Some((told, Vec::new())))
 }
 
-/// What the server asked of itself: to tell that a suspension will end, to record what a network did.
+/// What the server asked of itself: to tell that a suspension will end, to record what a network did, to tell where it
+/// differs.
 async fn by_itself(shared: &Shared, item: &Item, target: ProfileTarget) -> Result<Outcome> {
     let on_device = shared.store.on_devices(vec![target.device]).await?.into_iter().flatten();
     let profiles: Vec<(ProfileKey, Profile)> = on_device.collect();
@@ -95,15 +96,18 @@ async fn by_itself(shared: &Shared, item: &Item, target: ProfileTarget) -> Resul
     if item.waiting.request.action == Action::ResumeNotice {
         return notice(shared, item, *key, profile).await;
     }
+    let is_drift = item.waiting.request.action == Action::Drift;
     let Some(reported) = item.waiting.request.terms.reported else {
-        return Ok((told(item, Some(profile), Err(Fault::DeviceStateInvalid)), Vec::new()));
+        // The network does not know it; or there is nothing to record.
+        let fault = if is_drift { Fault::DeviceNotFound } else { Fault::DeviceStateInvalid };
+        return Ok((told(item, Some(profile), Err(fault)), Vec::new()));
     };
     let Some(reported) = still_true(shared, item, *key, reported).await? else {
         return Ok((told(item, Some(profile), Err(Fault::DeviceStateInvalid)), Vec::new()));
     };
     let to = reported.upon(profile.condition());
     let left = LeftAs { state: to.state, status: to.status, role: profile.role };
-    if to == profile.condition() {
+    if to == profile.condition() || is_drift {
         return Ok((told(item, Some(profile), Ok(Left::Profile(left))), Vec::new()));
     }
     let settles = settled(reported);
@@ -129,7 +133,7 @@ async fn still_true(
     let span = HistorySpan { from, until: Timestamp(i64::MAX), after: first, limit: CHANGES_MAX };
     for change in shared.store.history_span(key, span).await? {
         let by = change.request.map(|(_, action)| action);
-        if change.in_doubt || by == Some(Action::ExternalChange) {
+        if change.in_doubt || matches!(by, Some(Action::ExternalChange | Action::Drift)) {
             continue; // it is not known what became of that; another report is no answer to this one
         }
         let asked = (change.from == change.to).then(|| by.map(doubted_by)).flatten().unwrap_or_default();

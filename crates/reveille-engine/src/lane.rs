@@ -1,6 +1,7 @@
 //! A lane's control: whether its carrier may be called, how much is under way, and how it is.
 
 use crate::breaker::{Breaker, Circuit};
+use crate::drift::Comparing;
 use reveille_carriers::{Carrier, Health, Trouble};
 use reveille_domain::{Backoff, Network, Timestamp};
 use reveille_store::Lane;
@@ -34,6 +35,8 @@ pub struct CarrierSetup {
     pub give_up_after: Duration,
     /// How long to wait between tries, where the carrier gives no hint.
     pub backoff: Backoff,
+    /// How its profiles are compared with what it says; not at all, where nothing is said.
+    pub comparing: Option<Comparing>,
 }
 
 /// A carrier as it is shown.

@@ -8,6 +8,7 @@ mod answers;
 mod breaker;
 mod cancel;
 mod deliver;
+mod drift;
 mod heard;
 mod here;
 mod lane;
@@ -28,6 +29,7 @@ mod unsettled;
 
 pub use accept::{Asked, Named};
 pub use answers::PAGE_ENTRIES;
+pub use drift::Comparing;
 pub use lane::{CarrierSetup, CarrierView};
 pub use limits::ChangeLimits;
 pub use metrics::Metrics;
@@ -185,6 +187,9 @@ impl Engine {
         tasks.spawn(lasting::run(Arc::clone(&shared)));
         for (network, setup) in &shared.config.carriers {
             tasks.spawn(outside::run(Arc::clone(&shared), *network, setup.clone()));
+            if let Some(pace) = setup.comparing {
+                tasks.spawn(drift::run(Arc::clone(&shared), *network, setup.clone(), pace));
+            }
         }
         Ok(Self { shared, tasks: Mutex::new(tasks) })
     }
@@ -210,7 +215,8 @@ impl Engine {
     /// Where the store cannot say what waits.
     pub async fn metrics_text(&self) -> Result<String> {
         let backlog = self.store().backlog().await?;
-        Ok(self.shared.metrics.encode(backlog, &self.carriers()))
+        let drifts = self.store().drift_counts().await?;
+        Ok(self.shared.metrics.encode(backlog, &drifts, &self.carriers()))
     }
 
     /// Asks a profile's network how the profile truly is; nothing where nobody serves the network.

@@ -59,6 +59,8 @@ pub struct Metrics {
     attempts: Family<ByAttempt, Counter>,
     attempt_seconds: Histogram,
     carrier_health: Family<ByCarrier, Gauge<f64, AtomicU64>>,
+    compared: Family<ByCarrier, Counter>,
+    drifting: Family<ByCarrier, Gauge>,
     calls: Family<ByCall, Counter>,
     waiting: Gauge,
     untold: Gauge,
@@ -81,6 +83,8 @@ impl Default for Metrics {
             attempts: Family::default(),
             attempt_seconds: seconds(),
             carrier_health: Family::default(),
+            compared: Family::default(),
+            drifting: Family::default(),
             calls: Family::default(),
             waiting: Gauge::default(),
             untold: Gauge::default(),
@@ -112,6 +116,12 @@ impl Metrics {
             "How carriers are: 1 ok, 0.5 degraded, 0 down",
             self.carrier_health.clone(),
         );
+        registry.register("profiles_compared", "Profiles compared with their network", self.compared.clone());
+        registry.register(
+            "profiles_drifting",
+            "Profiles whose network says otherwise than their record",
+            self.drifting.clone(),
+        );
         registry.register("callback_attempts", "Delivery attempts, by their answer", self.attempts.clone());
         registry.register("callback_attempt_seconds", "How long attempts took", self.attempt_seconds.clone());
         registry.register("http_requests", "HTTP requests, by call and status", self.calls.clone());
@@ -124,8 +134,18 @@ impl Metrics {
     }
 
     /// The text that Prometheus reads, with what the store counts and how the carriers are.
-    pub(crate) fn encode(&self, backlog: Backlog, carriers: &[CarrierView]) -> String {
+    pub(crate) fn encode(
+        &self,
+        backlog: Backlog,
+        drifts: &[(Network, u64)],
+        carriers: &[CarrierView],
+    ) -> String {
         let _one_at_a_time = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        for network in Network::ALL {
+            let profiles = drifts.iter().find(|(of, _)| *of == network).map_or(0, |(_, profiles)| *profiles);
+            let label = ByCarrier { carrier: network.name() };
+            self.drifting.get_or_create(&label).set(i64::try_from(profiles).unwrap_or(i64::MAX));
+        }
         for carrier in carriers.iter().filter(|carrier| carrier.kind.is_some()) {
             let health = match carrier.health {
                 Health::Ok => 1.0,
@@ -169,6 +189,11 @@ impl Metrics {
         let reply = reply.word();
         self.replies.get_or_create(&ByReply { carrier, reply }).inc();
         self.call_seconds.get_or_create(&ByCarrier { carrier }).observe(after.as_secs_f64());
+    }
+
+    pub(crate) fn compared(&self, network: Network, profiles: usize) {
+        let label = ByCarrier { carrier: network.name() };
+        self.compared.get_or_create(&label).inc_by(u64::try_from(profiles).unwrap_or(u64::MAX));
     }
 
     pub(crate) fn attempted(&self, status: Option<u16>, took: Duration) {

@@ -17,6 +17,10 @@ use tracing::{error, info, warn};
 /// How many outcomes are recorded in one transaction at most.
 const BATCH_MAX: usize = 1_024;
 
+/// How long others are kept from what a carrier has accepted for later, at most: as long its work would stand still if
+/// this process died.
+const KEPT_FROM_OTHERS_MAX: Duration = Duration::from_secs(300);
+
 /// How long after a failure the same batch is written again.
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
 
@@ -55,7 +59,9 @@ impl Shared {
     /// Sends under which name a carrier has accepted a subrequest. It holds its eUICC meanwhile.
     pub(crate) fn send_handle(&self, item: Item, handle: Box<str>, at: Timestamp) {
         self.lane(item.lane()).begin_recording();
-        let handed = Handed { position: item.position(), handle, guard: self.guard(&item) };
+        let lease = self.store.lease().unwrap_or_default();
+        let keep_for = at.since(self.now()).min(KEPT_FROM_OTHERS_MAX) + lease;
+        let handed = Handed { position: item.position(), handle, guard: self.guard(&item), keep_for };
         let _ = self.to_record.send(ToRecord::Handle(Box::new(ToAskAbout { item, handed, at })));
     }
 

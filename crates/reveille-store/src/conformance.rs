@@ -14,6 +14,7 @@ mod claiming;
 mod copying;
 mod delivering;
 mod directory;
+mod drift;
 mod forgetting;
 mod house;
 mod inventory;
@@ -34,6 +35,7 @@ pub use claiming::*;
 pub use copying::*;
 pub use delivering::*;
 pub use directory::*;
+pub use drift::*;
 pub use forgetting::*;
 pub use inventory::*;
 pub use lasting::*;
@@ -85,10 +87,14 @@ macro_rules! each_part_of_store_conformance {
             a_late_outcome_is_refused
             handles_are_kept
             a_late_handle_is_left_alone
+            what_is_accepted_for_later_is_kept_from_others
             the_first_notice_counts
             an_old_notice_is_forgotten
             logins_take_turns
             logins_that_fail_come_to_an_end
+            comparing_takes_turns_and_goes_on
+            a_drift_is_found_when_it_is_seen_twice
+            every_drift_is_shown_as_it_was_seen
             a_lease_ends_with_its_subrequest
             what_nobody_has_begun_may_be_ended
             two_processes_do_not_tell_one_callback_at_once

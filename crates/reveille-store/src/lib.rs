@@ -1,6 +1,6 @@
 //! What is kept: one port, several adapters. SQL lives in this crate alone.
 //!
-//! The port is a few wide methods, each on a batch, in five traits by subject. A method's future ends only
+//! The port is a few wide methods, each on a batch, in six traits by subject. A method's future ends only
 //! when what it wrote is durable: synced to disk. How a body is spelled is not known here; secrets come in
 //! as digests or encrypted.
 
@@ -10,6 +10,7 @@ mod codes;
 pub mod conformance;
 pub mod copy;
 mod directory;
+mod drift;
 mod inventory;
 pub mod postgres;
 mod requests;
@@ -25,6 +26,7 @@ pub use directory::{
     Applied, Client, ClientDeclaration, Declaration, Directory, Listener, ListenerDeclaration, LoginFailure,
     Session, User, UserDeclaration,
 };
+pub use drift::{Compared, Drift, DriftView, Seen, Standing};
 pub use inventory::{
     CallView, DeviceKey, DeviceTarget, FleetProblem, FleetRow, HistoryView, Identifier, Imported, Inventory,
     OwnedProfile, ProfileFilter, ProfileKey, Suspension, TimelineEntry, TimelineRequest,
@@ -38,7 +40,7 @@ pub use requests::{
 };
 
 /// Everything that is kept, behind one value that the rest of the program cannot tell apart.
-pub trait Store: Requests + Callbacks + Carriers + Directory + Inventory {
+pub trait Store: Requests + Callbacks + Carriers + Directory + Drift + Inventory {
     /// Waits for what is being written, and lets go of the store. Blocks.
     fn close(&self);
 }

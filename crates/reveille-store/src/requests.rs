@@ -156,7 +156,7 @@ pub enum Lane {
 /// The lane of a subrequest.
 pub fn lane_of(action: Action, target: &std::result::Result<Target, Fault>) -> Lane {
     match (action, target) {
-        (Action::ResumeNotice | Action::ExternalChange, _) => Lane::Here,
+        (Action::ResumeNotice | Action::ExternalChange | Action::Drift, _) => Lane::Here,
         (_, Ok(Target::Profile(target))) => Lane::Network(target.network),
         (_, Ok(Target::Device(_) | Target::Page(_)) | Err(_)) => Lane::Here,
     }
@@ -404,6 +404,8 @@ pub struct Handed {
     pub handle: Box<str>,
     /// What must still be so.
     pub guard: Guard,
+    /// How long it stays this process's, where others work on the store: until it is asked about, and a lease longer.
+    pub keep_for: Duration,
 }
 
 /// An outcome to be recorded.

@@ -8,7 +8,7 @@ use reveille_carriers::osmo_hlr::{OsmoHlr, OsmoHlrConfig};
 use reveille_carriers::simulated::{ScriptEntry, Simulated, SimulatedConfig, World};
 use reveille_carriers::thingspace::{Session, ThingSpace, ThingSpaceConfig};
 use reveille_domain::{Backoff, Clock, Network, Schedule};
-use reveille_engine::{CarrierSetup, ChangeLimits, EngineConfig, Random};
+use reveille_engine::{CarrierSetup, ChangeLimits, Comparing, EngineConfig, Random};
 use reveille_store::AcceptLimits;
 use reveille_store::postgres::PostgresConfig;
 use reveille_store::sqlite::{SqliteConfig, Synchronous};
@@ -134,6 +134,8 @@ struct Carrier {
     concurrency: usize,
     rate: u32,
     changes_per_day: u32,
+    compare_rate: u32,
+    compare_every: Text,
     timeout: Text,
     give_up_after: Text,
     retry_first: Text,
@@ -511,6 +513,7 @@ impl Carrier {
             concurrency: self.concurrency,
             rate: limit(self.rate),
             changes_per_day: limit(self.changes_per_day),
+            comparing: limit(self.compare_rate).map(|rate| Comparing { rate, every: self.compare_every.0 }),
             timeout: self.timeout.0,
             give_up_after: self.give_up_after.0,
             backoff: Backoff { first: self.retry_first.0, longest: self.retry_longest.0 },

@@ -2,6 +2,7 @@
 
 pub(crate) mod callbacks;
 pub(crate) mod carriers;
+pub(crate) mod drift;
 pub(crate) mod events;
 pub(crate) mod profiles;
 pub(crate) mod requests;

@@ -247,11 +247,8 @@ pub(crate) async fn on_network(
         None => ("unserved", None, nothing),
     };
     let Observed { in_service, enabled } = seen;
-    let compared = [
-        in_service.map(|is| is == (profile.state == ProfileState::Active)),
-        enabled.map(|is| is == profile.status.is_enabled()),
-    ];
-    let agrees = compared.into_iter().flatten().reduce(|one, other| one && other);
+    let can_be_compared = in_service.is_some() || enabled.is_some();
+    let agrees = can_be_compared.then(|| seen.differing_from(&profile).is_none());
     let network = profile.network.name();
     Ok(Json(OnNetwork { network, answer, trouble, in_service, enabled, agrees }))
 }

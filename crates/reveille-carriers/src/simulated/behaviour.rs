@@ -65,6 +65,8 @@ pub enum Behaviour {
     DoneNeverAnswered,
     /// Accepted for later under a name of its own, and carried out when it is asked about.
     AcceptedForLater,
+    /// Done; a minute after the profile was put in service the network suspends it by itself, and does not say so.
+    SuspendedUnseen,
 }
 
 /// What the network does at one try of one operation.
@@ -79,7 +81,7 @@ pub(super) enum Step {
     /// Carried out as far as the card goes along: it goes back.
     GoBack,
     /// Carried out, and undone by the network itself later.
-    CarryOutForNow(ProfileState),
+    CarryOutForNow(ProfileState, Said),
     Reject(&'static str),
     Postpone {
         after: Option<Duration>,
@@ -98,7 +100,7 @@ pub(super) enum Step {
 
 impl Behaviour {
     /// Every behaviour, in the order of the codes.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::AlwaysDone,
         Self::Rejected,
         Self::RetryTwice,
@@ -122,6 +124,7 @@ impl Behaviour {
         Self::CredentialsRefused,
         Self::DoneNeverAnswered,
         Self::AcceptedForLater,
+        Self::SuspendedUnseen,
     ];
 
     /// The name in the configuration.
@@ -150,6 +153,7 @@ impl Behaviour {
             Self::CredentialsRefused => "credentials-refused",
             Self::DoneNeverAnswered => "done-never-answered",
             Self::AcceptedForLater => "accepted-for-later",
+            Self::SuspendedUnseen => "suspended-unseen",
         }
     }
 
@@ -174,19 +178,31 @@ impl Behaviour {
             (Self::EnablingFails, _) if enables(end) => Step::GoBack,
             (Self::DownloadFails, _) if downloads(end) => Step::Reject("The download failed"),
             (Self::SuspendedOutside, _) if serves(end) => {
-                Step::CarryOutForNow(ProfileState::Suspended(SuspendedBy::Profile))
+                Step::CarryOutForNow(ProfileState::Suspended(SuspendedBy::Profile), Said::Yes)
             }
-            (Self::DeactivatedOutside, _) if serves(end) => Step::CarryOutForNow(ProfileState::Deactive),
+            (Self::SuspendedUnseen, _) if serves(end) => {
+                Step::CarryOutForNow(ProfileState::Suspended(SuspendedBy::Profile), Said::No)
+            }
+            (Self::DeactivatedOutside, _) if serves(end) => {
+                Step::CarryOutForNow(ProfileState::Deactive, Said::Yes)
+            }
             (Self::NetworkUnreachable, 0..=5) => Step::BeUnreachable,
             (Self::CredentialsRefused, 0..=5) => Step::RefuseCredentials,
             (Self::AlwaysDone | Self::RetryTwice | Self::UnansweredThenDone | Self::RetryWithHint, _)
             | (Self::SlowCard | Self::UnreachableCard | Self::EnablingFails | Self::DownloadFails, _)
-            | (Self::SuspendedOutside | Self::DeactivatedOutside, _)
+            | (Self::SuspendedOutside | Self::SuspendedUnseen | Self::DeactivatedOutside, _)
             | (Self::NetworkUnreachable | Self::CredentialsRefused | Self::AcceptedForLater, _) => {
                 Step::CarryOut
             }
         }
     }
+}
+
+/// Whether a network says what it does by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    Yes,
+    No,
 }
 
 /// Whether an end puts a profile in service.
@@ -204,7 +220,7 @@ impl Step {
             | Self::CarryOutAndContradict
             | Self::ClaimAlreadySo
             | Self::GoBack
-            | Self::CarryOutForNow(_)
+            | Self::CarryOutForNow(..)
             | Self::Reject(_) => true,
             Self::CarryOutUnanswered | Self::Postpone { .. } | Self::AcceptForLater => false,
             Self::BeUnreachable | Self::RefuseCredentials | Self::Lose | Self::Hang => false,

@@ -24,7 +24,7 @@ pub use world::World;
 
 use crate::{Capabilities, Carrier, Observation, Operation, Replies, Reply, Report, Trouble};
 use async_trait::async_trait;
-use behaviour::{REFUSED, Step};
+use behaviour::{REFUSED, Said, Step};
 use memory::{Memory, Past};
 use reports::Reports;
 use reveille_domain::{Clock, Eid, EndState, Iccid, OperationId, Profile, Reported, Timestamp};
@@ -93,7 +93,7 @@ impl Simulated {
 
     /// The network changes a profile by itself, and reports it.
     pub fn change_outside(&self, iccid: &Iccid, reported: Reported) {
-        self.reports.add(self.clock.now(), Report { iccid: iccid.clone(), reported });
+        self.reports.add(self.clock.now(), Report { iccid: iccid.clone(), reported }, Said::Yes);
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -163,10 +163,10 @@ impl Simulated {
                 [Some(Reply::AlreadySo), None]
             }
             Step::GoBack => [Some(carry_out(Enabling::Fails)), None],
-            Step::CarryOutForNow(state) => {
+            Step::CarryOutForNow(state, said) => {
                 let reported = Reported { state: Some(state), status: None };
                 let report = Report { iccid: operation.iccid.clone(), reported };
-                self.reports.add(arrived.plus(UNDONE_AFTER), report);
+                self.reports.add(arrived.plus(UNDONE_AFTER), report, said);
                 [Some(carry_out(Enabling::Works)), None]
             }
             Step::Reject(reason) => [Some(Reply::Rejected { reason: reason.into() }), None],
@@ -261,8 +261,12 @@ impl Carrier for Simulated {
     }
 
     async fn report(&self) -> Report {
-        let report = self.reports.next().await;
-        self.world.lock().change_outside(&report.iccid, report.reported);
-        report
+        loop {
+            let (report, said) = self.reports.next().await;
+            self.world.lock().change_outside(&report.iccid, report.reported);
+            if said == Said::Yes {
+                return report;
+            }
+        }
     }
 }

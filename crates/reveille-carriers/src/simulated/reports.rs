@@ -1,5 +1,6 @@
 //! What a simulated network will change by itself, and when.
 
+use super::behaviour::Said;
 use crate::Report;
 use reveille_domain::{Clock, Timestamp};
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ pub(super) struct Reports {
 /// Reports by their time, numbered so that none takes another's place.
 #[derive(Default)]
 struct Ahead {
-    reports: BTreeMap<(Timestamp, u64), Report>,
+    reports: BTreeMap<(Timestamp, u64), (Report, Said)>,
     added: u64,
 }
 
@@ -27,19 +28,19 @@ impl Reports {
         Self { clock, ahead: Mutex::default(), changed: Notify::new() }
     }
 
-    pub(super) fn add(&self, at: Timestamp, report: Report) {
+    pub(super) fn add(&self, at: Timestamp, report: Report, said: Said) {
         let mut ahead = self.lock();
         if ahead.reports.len() < AHEAD_MAX {
             ahead.added += 1;
             let place = (at, ahead.added);
-            ahead.reports.insert(place, report);
+            ahead.reports.insert(place, (report, said));
         }
         drop(ahead);
         self.changed.notify_one();
     }
 
     /// The next one, at its time. Nothing is taken before it is handed out.
-    pub(super) async fn next(&self) -> Report {
+    pub(super) async fn next(&self) -> (Report, Said) {
         loop {
             let changed = self.changed.notified();
             let now = self.clock.now();

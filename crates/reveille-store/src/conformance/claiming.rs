@@ -7,6 +7,7 @@ use super::house::{ALL, House, account, at, succeeded};
 use crate::{Claim, DeviceKey, Guard, Handed, Lease, Recorded, Recording, Store, Target, Waiting};
 use reveille_domain::Position;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A second process on the same store; nothing where there cannot be one.
 async fn second(house: &House) -> Option<Arc<dyn Store>> {
@@ -114,7 +115,12 @@ pub async fn handles_are_kept(bench: &dyn Bench) {
     let house = House::with_fleet(bench, 2).await;
     let waits = house.waits_of(house.resuming(1, [1, 2]).await).await;
     let guard = guard_of(&house, &waits[0]).await;
-    let handed = |handle: &str| Handed { position: waits[0].position(), handle: handle.into(), guard };
+    let handed = |handle: &str| Handed {
+        position: waits[0].position(),
+        handle: handle.into(),
+        guard,
+        keep_for: Duration::ZERO,
+    };
     let kept = async || {
         let unknown = Position { sequence: 999, number: 1 };
         let asked = vec![waits[1].position(), waits[0].position(), unknown];
@@ -139,11 +145,29 @@ pub async fn a_late_handle_is_left_alone(bench: &dyn Bench) {
     let granted = lease_of(claim(&*other, &waits).await);
     for (lease, handle) in [(granted, "the holder's"), (frozen, "late")] {
         let guard = Guard::Leased(lease);
-        let handed = Handed { position: waits.position(), handle: handle.into(), guard };
+        let (position, handle) = (waits.position(), handle.into());
+        let handed = Handed { position, handle, guard, keep_for: Duration::ZERO };
         house.keep_handles(vec![handed]).await.expect("answered");
     }
     let kept = house.handles(vec![waits.position()]).await.expect("read");
     assert_eq!(kept, [Some("the holder's".into())]);
+}
+
+/// What a carrier has accepted for later stays with the process that it told, as long as that says, and no longer.
+pub async fn what_is_accepted_for_later_is_kept_from_others(bench: &dyn Bench) {
+    let house = House::with_fleet(bench, 1).await;
+    let Some(other) = second(&house).await else { return };
+    let waits = the_only_one(&house, house.resuming(1, [1]).await.id).await;
+    let guard = Guard::Leased(lease_of(claim(&*house.shared(), &waits).await));
+    let (position, start) = (waits.position(), Position { sequence: 0, number: 0 });
+    let handed = |keep_for| Handed { position, handle: "theirs".into(), guard, keep_for };
+    house.keep_handles(vec![handed(Duration::from_secs(600))]).await.expect("kept");
+    bench.leases_run_out().await;
+    assert_eq!(claim(&*other, &waits).await, Claim::Later);
+    assert!(other.strays(at(999), start, Vec::new(), ALL).await.expect("read").is_empty(), "it is no stray");
+    house.keep_handles(vec![handed(Duration::ZERO)]).await.expect("kept");
+    let granted = claim(&*other, &waits).await;
+    assert!(matches!(granted, Claim::Granted { begun_before: true, .. }), "{granted:?}");
 }
 
 /// A lease ends with its subrequest: the next on the eUICC need not wait for its time.

@@ -6,9 +6,9 @@ use super::house::{
     iccid, key, outcome, recording, row, subject, succeeded, told,
 };
 use crate::{
-    Change, ClientDeclaration, Declaration, HistorySpan, KeptNotice, Listener, NewRequest, NewSubrequest,
-    NoticeKey, Page, PageContent, PlanChange, ReplayScope, Session, SettlingCall, Target, UnsettledCall,
-    UserDeclaration, Waiting, Warning,
+    Change, ClientDeclaration, Compared, Declaration, HistorySpan, KeptNotice, Listener, NewRequest,
+    NewSubrequest, NoticeKey, Page, PageContent, PlanChange, ReplayScope, Seen, Session, SettlingCall,
+    Target, UnsettledCall, UserDeclaration, Waiting, Warning,
 };
 use reveille_domain::{
     Action, Already, Condition, Doubt, Fault, Left, LeftAs, Network, ProfileState, ProfileStatus, RequestId,
@@ -16,6 +16,7 @@ use reveille_domain::{
 };
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Such a store.
 pub struct Furnished(House);
@@ -123,6 +124,10 @@ async fn running(house: &House) -> Vec<RequestId> {
 async fn carriers(house: &House) {
     let key = NoticeKey { name: "theirs".into(), iccid: iccid(1, 1) };
     house.keep_notices(vec![KeptNotice { key, text: "done".into(), heard_at: at(66) }]).await.expect("kept");
+    let (account, network, iccid) = (account(1), Network::Global, iccid(1, 1));
+    let compared = Compared { account, network, iccid, seen: Some(Seen::NoSuchProfile) };
+    house.note_compared(vec![compared], at(66)).await.expect("noted");
+    house.begin_comparing(network, at(66), at(67), Duration::ZERO).await.expect("begun");
     house.begin_login("a digest", 3, at(66), at(67)).await.expect("begun");
 }
 

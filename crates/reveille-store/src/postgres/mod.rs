@@ -11,6 +11,7 @@ mod connection;
 pub(crate) mod copy;
 mod counts;
 mod directory;
+mod drift;
 mod history;
 mod inventory;
 mod leases;

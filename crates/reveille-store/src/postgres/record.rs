@@ -549,5 +549,15 @@ pub(super) fn keep_handles(db: &mut Db, handles: &[Handed]) -> Sql<()> {
                END",
         &[&sequences, &numbers, &names, &guards, &leases],
     )?;
+    // Nobody else is to ask about it meanwhile, nor to try in vain to perform what is behind it.
+    let lasts: Vec<i64> = handles.iter().map(|handed| millis(handed.keep_for)).collect();
+    db.execute(
+        "UPDATE device AS d SET lease_until = clock_timestamp() + k.lasts * INTERVAL '1 millisecond'
+         FROM unnest($1::BIGINT[], $2::INTEGER[], $3::INTEGER[], $4::BIGINT[], $5::BIGINT[])
+                  AS k (sequence, number, guard, lease, lasts)
+         JOIN subrequest AS s ON s.sequence = k.sequence AND s.number = k.number AND s.outcome IS NULL
+         WHERE k.guard = 1 AND d.number = s.device AND d.lease = k.lease",
+        &[&sequences, &numbers, &guards, &leases, &lasts],
+    )?;
     Ok(())
 }

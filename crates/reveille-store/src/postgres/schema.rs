@@ -9,6 +9,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0003_many_nodes.sql"),
     include_str!("../../migrations/postgres/0004_accepted_elsewhere.sql"),
     include_str!("../../migrations/postgres/0005_gateways.sql"),
+    include_str!("../../migrations/postgres/0006_drift.sql"),
 ];
 
 /// The advisory lock under which one node migrates.

@@ -8,6 +8,7 @@ mod carriers;
 mod codes;
 pub(crate) mod copy;
 mod directory;
+mod drift;
 mod history;
 mod inventory;
 mod pages;

@@ -9,6 +9,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0003_many_nodes.sql"),
     include_str!("../../migrations/sqlite/0004_accepted_elsewhere.sql"),
     include_str!("../../migrations/sqlite/0005_gateways.sql"),
+    include_str!("../../migrations/sqlite/0006_drift.sql"),
 ];
 
 /// The version of the schema, and the newest that this release knows.

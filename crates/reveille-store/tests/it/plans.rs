@@ -5,13 +5,14 @@
 use crate::folder::Folder;
 use std::collections::BTreeMap;
 
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     include_str!("../../src/codes.rs"),
     include_str!("../../src/sqlite/codes.rs"),
     include_str!("../../src/sqlite/requests.rs"),
     include_str!("../../src/sqlite/callbacks.rs"),
     include_str!("../../src/sqlite/carriers.rs"),
     include_str!("../../src/sqlite/directory.rs"),
+    include_str!("../../src/sqlite/drift.rs"),
     include_str!("../../src/sqlite/inventory.rs"),
     include_str!("../../src/sqlite/history.rs"),
     include_str!("../../src/sqlite/pages.rs"),
@@ -103,7 +104,7 @@ fn plan(connection: &rusqlite::Connection, statement: &str) -> Vec<String> {
 }
 
 /// Tables that are small, or that a list shows whole: they may be walked through.
-const SMALL: [&str; 9] = [
+const SMALL: [&str; 10] = [
     "SCAN account",
     "SCAN user",
     "SCAN carrier_hold",
@@ -112,6 +113,7 @@ const SMALL: [&str; 9] = [
     "SCAN server_key",    // likewise
     "SCAN sqlite_sequence",
     "SCAN request USING INDEX request_cancelled", // those alone that were cancelled and go on
+    "SCAN profile_drift USING INDEX profile_drift_of_network", // those alone that differ
     "SCAN CONSTANT ROW",
 ];
 

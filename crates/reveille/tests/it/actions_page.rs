@@ -102,7 +102,11 @@ fn summary(action: Action) -> &'static str {
         Action::Delete => "Removes Global profiles from their cards.",
         Action::SetFallback => "Makes profiles what their cards fall back to.",
         Action::ServicePlan => "Moves profiles to another service plan.",
-        Action::DeviceList | Action::DeviceHistory | Action::ResumeNotice | Action::ExternalChange => {
+        Action::DeviceList
+        | Action::DeviceHistory
+        | Action::ResumeNotice
+        | Action::ExternalChange
+        | Action::Drift => {
             unreachable!("no rule is about them")
         }
     }

@@ -188,6 +188,10 @@ impl App {
         caller.call(method, path, body).await
     }
 
+    pub(crate) async fn metrics(&self) -> String {
+        self.engine().metrics_text().await.unwrap()
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Value {
         let answer = self.call(Method::GET, path, None).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);

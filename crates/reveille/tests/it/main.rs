@@ -15,6 +15,7 @@ mod cluster;
 mod commands;
 mod devices;
 mod doubting;
+mod drifting;
 mod ending;
 mod entering;
 mod fleet;

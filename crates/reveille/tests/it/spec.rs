@@ -155,7 +155,11 @@ pub(crate) fn expected(cell: &Cell<'_>) -> Follows {
             ProfileState::Active => Ok((EndState::OnPlan, state, status)),
             _ => INVALID,
         },
-        Action::DeviceList | Action::DeviceHistory | Action::ResumeNotice | Action::ExternalChange => {
+        Action::DeviceList
+        | Action::DeviceHistory
+        | Action::ResumeNotice
+        | Action::ExternalChange
+        | Action::Drift => {
             unreachable!("no rule is about them")
         }
     }
