@@ -12,6 +12,8 @@
 #
 #   stop fast|immediate       immediate is as good as a crash: the next start recovers
 #   start                     at the same port
+#   freeze                    it can be connected to, and reads nothing
+#   thaw
 #   promote                   a standby follows nobody any more
 #
 # What fails is answered by lines that say why, and ends all.
@@ -28,6 +30,7 @@ initdb=$(ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null | sort -V | tail -n 1) 
 }
 programs=$(dirname "$initdb")
 
+frozen=no
 owner=
 if [ "$(id -u)" = 0 ]; then # as whom the programs refuse to run
     owner="setpriv --reuid=postgres --regid=postgres --clear-groups"
@@ -47,7 +50,15 @@ stop() {
     own pg_ctl stop --silent --wait --timeout=$stopped_within --pgdata=data --mode="$1"
 }
 
+# Its first process first, so that it starts no others meanwhile. One of the others may end just then.
+all_processes() {
+    first=$(head -n 1 data/postmaster.pid)
+    kill "$1" "$first"
+    kill "$1" $(cat "/proc/$first/task/$first/children") 2>/dev/null || true
+}
+
 end() {
+    [ $frozen = no ] || all_processes -CONT || true
     [ ! -e data/postmaster.pid ] || stop immediate >/dev/null 2>&1 || true
     cd /
     rm -rf "$folder"
@@ -95,6 +106,14 @@ while read -r order mode; do
     case $order in
         start) start || failed "PostgreSQL did not start again" server.log ;;
         stop) stop "$mode" || failed "PostgreSQL did not stop" server.log ;;
+        freeze)
+            all_processes -STOP
+            frozen=yes
+            ;;
+        thaw)
+            all_processes -CONT
+            frozen=no
+            ;;
         promote)
             own pg_ctl promote --silent --wait --timeout=$ready_within --pgdata=data ||
                 failed "PostgreSQL was not promoted" server.log

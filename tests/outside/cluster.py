@@ -57,6 +57,13 @@ class Cluster:
         """"fast" ends all sessions and writes what is in memory; "immediate" is as good as a crash."""
         self.order(f"stop {mode}", STOPPED_WITHIN)
 
+    def freeze(self):
+        """Has all of its processes stand still: it can be connected to, and reads nothing."""
+        self.order("freeze", STOPPED_WITHIN)
+
+    def thaw(self):
+        self.order("thaw", STOPPED_WITHIN)
+
     def promote(self):
         """A standby follows nobody any more; returns when it takes writes."""
         self.order("promote", READY_WITHIN)

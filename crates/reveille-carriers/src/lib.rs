@@ -7,6 +7,7 @@
 pub mod conformance;
 mod http;
 pub mod osmo_hlr;
+pub mod radius;
 pub mod simulated;
 pub mod thingspace;
 

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use reveille_api::{ApiConfig, ServerConfig};
 use reveille_callbacks::{Guard, Loopback, Tls};
 use reveille_carriers::osmo_hlr::{OsmoHlr, OsmoHlrConfig};
+use reveille_carriers::radius::{DisconnectConfig, Radius, RadiusConfig, RadiusDatabase};
 use reveille_carriers::simulated::{ScriptEntry, Simulated, SimulatedConfig, World};
 use reveille_carriers::thingspace::{Session, ThingSpace, ThingSpaceConfig};
 use reveille_domain::{Backoff, Clock, Network, Schedule};
@@ -151,6 +152,7 @@ struct Carrier {
     script: Vec<Script>,
     #[serde(rename = "osmo-hlr")]
     osmo_hlr: OsmoHlrKeys,
+    radius: RadiusKeys,
     thingspace: ThingSpaceKeys,
 }
 
@@ -182,6 +184,18 @@ struct OsmoHlrKeys {
     services: Vec<String>,
     kick: String,
     kick_timeout: Text,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RadiusKeys {
+    database: Secret,
+    database_password_file: PathBuf,
+    username: String,
+    disconnect: String,
+    disconnect_secret: Secret,
+    disconnect_secret_file: PathBuf,
+    disconnect_timeout: Text,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -220,6 +234,7 @@ impl Secret {
         if file.as_os_str().is_empty() {
             return Ok(self.0.clone());
         }
+        ensure!(self.0.is_empty(), "it is given both directly and in a file; leave out one");
         let text =
             std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
         Ok(text.trim_end_matches(['\r', '\n']).to_owned())
@@ -466,6 +481,7 @@ impl Carrier {
         );
         for (kind, key, given) in [
             ("osmo-hlr", "address", !self.osmo_hlr.address.is_empty()),
+            ("radius", "database", !self.radius.database.0.is_empty()),
             ("thingspace", "url", !self.thingspace.url.is_empty()),
         ] {
             ensure!(
@@ -477,6 +493,7 @@ impl Carrier {
         match self.kind()? {
             Kind::Simulated => self.simulated().map(drop),
             Kind::OsmoHlr => self.osmo_hlr().map(drop).context("osmo-hlr"),
+            Kind::Radius => self.radius().map(drop).context("radius"),
             Kind::ThingSpace => self.thingspace().map(drop).context("thingspace"),
         }
     }
@@ -485,9 +502,10 @@ impl Carrier {
         match self.kind.as_str() {
             "simulated" => Ok(Kind::Simulated),
             "osmo-hlr" => Ok(Kind::OsmoHlr),
+            "radius" => Ok(Kind::Radius),
             "thingspace" => Ok(Kind::ThingSpace),
             other => bail!(
-                "kind {other:?} is none that this release has; those are \"simulated\", \"osmo-hlr\" and \"thingspace\""
+                "kind {other:?} is none that this release has; those are \"simulated\", \"osmo-hlr\", \"radius\" and \"thingspace\""
             ),
         }
     }
@@ -502,6 +520,7 @@ impl Carrier {
         let carrier: Arc<dyn reveille_carriers::Carrier> = match self.kind()? {
             Kind::Simulated => Arc::new(Simulated::new(self.simulated()?, clock, Arc::clone(&shared.world))),
             Kind::OsmoHlr => Arc::new(OsmoHlr::new(self.osmo_hlr()?, clock, random.bits() as u32)),
+            Kind::Radius => Arc::new(Radius::new(self.radius()?, clock, random.bits() as u32)),
             Kind::ThingSpace => {
                 let config = self.thingspace()?;
                 let session = shared.session(&config, &clock).context("thingspace.url is no origin")?;
@@ -532,6 +551,27 @@ impl Carrier {
         Ok(config)
     }
 
+    fn radius(&self) -> Result<RadiusConfig> {
+        let keys = &self.radius;
+        let mut database: RadiusDatabase = keys.database.0.parse()?;
+        let password =
+            Secret::default().or_of(&keys.database_password_file).context("database_password_file")?;
+        if !password.is_empty() {
+            database = database.with_password(&password)?;
+        }
+        let secret =
+            keys.disconnect_secret.or_of(&keys.disconnect_secret_file).context("disconnect_secret_file")?;
+        let disconnect = Some(keys.disconnect.clone()).filter(|address| !address.is_empty());
+        let disconnect = disconnect.map(|address| DisconnectConfig {
+            address,
+            secret: secret.as_str().into(),
+            timeout: keys.disconnect_timeout.0,
+        });
+        let config = RadiusConfig { database, username: keys.username.parse()?, disconnect };
+        config.check()?;
+        Ok(config)
+    }
+
     fn thingspace(&self) -> Result<ThingSpaceConfig> {
         let keys = &self.thingspace;
         let account = |(ours, theirs): (&String, &String)| {
@@ -542,13 +582,16 @@ impl Carrier {
         let config = ThingSpaceConfig {
             url: keys.url.clone(),
             key: keys.key.clone(),
-            secret: keys.secret.or_of(&keys.secret_file)?,
+            secret: keys.secret.or_of(&keys.secret_file).context("secret_file")?,
             username: keys.username.clone(),
-            password: keys.password.or_of(&keys.password_file)?,
+            password: keys.password.or_of(&keys.password_file).context("password_file")?,
             accounts: keys.accounts.iter().map(account).collect::<Result<_>>()?,
             callback_url: keys.callback_url.clone(),
             callback_username: keys.callback_username.clone(),
-            callback_password: keys.callback_password.or_of(&keys.callback_password_file)?,
+            callback_password: keys
+                .callback_password
+                .or_of(&keys.callback_password_file)
+                .context("callback_password_file")?,
             callback_from: keys.callback_from.clone(),
             ask_after: keys.ask_after.0,
             gather: keys.gather.0,
@@ -587,6 +630,7 @@ impl Carrier {
 enum Kind {
     Simulated,
     OsmoHlr,
+    Radius,
     ThingSpace,
 }
 
@@ -780,6 +824,19 @@ mod tests {
                 "[carriers.global]\nkind = \"simulated\"\n[carriers.global.osmo-hlr]\naddress = \"h:1\"\n",
                 "write kind = \"osmo-hlr\"",
             ),
+            ("[carriers.global]\nkind = \"radius\"\n", "database is not given"),
+            (
+                "[carriers.global]\nkind = \"radius\"\n[carriers.global.radius]\ndatabase = \"mysql://u:secret@h/r\"\n",
+                "sqlite:FILE",
+            ),
+            (
+                "[carriers.global]\nkind = \"radius\"\n[carriers.global.radius]\ndatabase = \"sqlite:r.db\"\nusername = \"{eid}\"\n",
+                "{imsi}",
+            ),
+            (
+                "[carriers.global]\nkind = \"simulated\"\n[carriers.global.radius]\ndatabase = \"postgres://u:secret@h/r\"\n",
+                "write kind = \"radius\"",
+            ),
             ("[carriers.global]\nkind = \"thingspace\"\n", "url is \"\""),
             (
                 "[carriers.global]\nkind = \"thingspace\"\n[carriers.global.thingspace]\nurl = \"https://h/api\"\n",
@@ -804,6 +861,35 @@ mod tests {
             assert!(error.contains(remedy), "{error}");
             assert!(!error.contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn secrets_of_a_carrier_may_be_in_files_and_are_not_printed() {
+        let folder = std::env::temp_dir().join(format!("reveille-secrets-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("hush");
+        std::fs::write(&file, "hush\n").unwrap();
+        let text = |more: &str| {
+            format!(
+                "[carriers.global]\nkind = \"radius\"\n[carriers.global.radius]\ndatabase = \"postgres://u:hush@h/r\"\n\
+                 disconnect = \"h:3799\"\ndisconnect_secret_file = {file:?}\n{more}"
+            )
+        };
+        let config = read(&text(&format!("database_password_file = {file:?}\n"))).unwrap();
+        let radius = config.carriers["global"].radius().unwrap();
+        assert_eq!(radius.disconnect.as_ref().unwrap().secret, "hush".into());
+        let RadiusDatabase::Postgres(database) = &radius.database else { panic!("it is a URL") };
+        assert_eq!(database.get_password(), Some(&b"hush"[..]));
+        let printed = format!("{config:?} {radius:?}").replace(&file.display().to_string(), "");
+        assert!(!printed.contains("hush"), "{printed}");
+        let none = text("").replace("disconnect_secret_file", "# disconnect_secret_file");
+        let error = format!("{:#}", read(&none).unwrap_err());
+        assert!(error.contains("write disconnect_secret or disconnect_secret_file"), "{error}");
+        let error = format!("{:#}", read(&text("disconnect_secret = \"other\"\n")).unwrap_err());
+        assert!(error.contains("leave out one"), "{error}");
+        std::fs::remove_dir_all(&folder).unwrap();
+        let error = format!("{:#}", read(&text("")).unwrap_err());
+        assert!(error.contains("disconnect_secret_file: cannot read"), "{error}");
     }
 
     #[test]

@@ -5,4 +5,6 @@
 
 mod hlr;
 mod osmo_hlr;
+mod radius;
+mod real_time;
 mod serving;

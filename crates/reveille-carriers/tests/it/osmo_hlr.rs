@@ -1,35 +1,19 @@
 //! The adapter on a real osmo-hlr, seen by what a handset is told that asks for service.
 
 use crate::hlr::{Ctrl, Hlr};
+use crate::real_time::RealTime;
 use crate::serving::{Domain, NO_CS, NO_PS, Node, Told, UNKNOWN};
 use async_trait::async_trait;
 use reveille_carriers::conformance::{self, Bench, Peer, Subscription};
 use reveille_carriers::osmo_hlr::{OsmoHlr, OsmoHlrConfig, Service};
 use reveille_carriers::{Carrier, Effect, Health, Operation, Reply, Trouble};
-use reveille_domain::clock::Sleep;
-use reveille_domain::{Clock, EndState, Imsi, OperationId, RequestId, Role, Timestamp};
+use reveille_domain::{Clock, EndState, Imsi, OperationId, RequestId, Role};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::sync::mpsc;
-
-/// A real HLR lives in real time.
-struct RealTime;
-
-impl Clock for RealTime {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock that is handed in")]
-    fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        Timestamp(since.as_millis().try_into().unwrap())
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "this is the clock that is handed in")]
-    fn sleep_until(&self, at: Timestamp) -> Sleep {
-        Box::pin(tokio::time::sleep(at.since(self.now())))
-    }
-}
 
 /// An HLR, an adapter to it, and a serving node that asks it for service.
 struct Net {
