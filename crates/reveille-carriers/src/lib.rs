@@ -6,6 +6,7 @@
 
 pub mod conformance;
 mod http;
+pub mod open5gs;
 pub mod osmo_hlr;
 pub mod radius;
 pub mod simulated;

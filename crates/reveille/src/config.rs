@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use reveille_api::{ApiConfig, ServerConfig};
 use reveille_callbacks::{Guard, Loopback, Tls};
+use reveille_carriers::open5gs::{Open5gs, Open5gsConfig};
 use reveille_carriers::osmo_hlr::{OsmoHlr, OsmoHlrConfig};
 use reveille_carriers::radius::{DisconnectConfig, Radius, RadiusConfig, RadiusDatabase};
 use reveille_carriers::simulated::{ScriptEntry, Simulated, SimulatedConfig, World};
@@ -152,6 +153,7 @@ struct Carrier {
     script: Vec<Script>,
     #[serde(rename = "osmo-hlr")]
     osmo_hlr: OsmoHlrKeys,
+    open5gs: Open5gsKeys,
     radius: RadiusKeys,
     thingspace: ThingSpaceKeys,
 }
@@ -184,6 +186,18 @@ struct OsmoHlrKeys {
     services: Vec<String>,
     kick: String,
     kick_timeout: Text,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Open5gsKeys {
+    url: Secret,
+    url_file: PathBuf,
+    database: String,
+    collection: String,
+    mode: String,
+    barring: i32,
+    cancel_location: Text,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -481,6 +495,11 @@ impl Carrier {
         );
         for (kind, key, given) in [
             ("osmo-hlr", "address", !self.osmo_hlr.address.is_empty()),
+            (
+                "open5gs",
+                "url",
+                !self.open5gs.url.0.is_empty() || !self.open5gs.url_file.as_os_str().is_empty(),
+            ),
             ("radius", "database", !self.radius.database.0.is_empty()),
             ("thingspace", "url", !self.thingspace.url.is_empty()),
         ] {
@@ -493,6 +512,7 @@ impl Carrier {
         match self.kind()? {
             Kind::Simulated => self.simulated().map(drop),
             Kind::OsmoHlr => self.osmo_hlr().map(drop).context("osmo-hlr"),
+            Kind::Open5gs => self.open5gs().map(drop).context("open5gs"),
             Kind::Radius => self.radius().map(drop).context("radius"),
             Kind::ThingSpace => self.thingspace().map(drop).context("thingspace"),
         }
@@ -502,10 +522,11 @@ impl Carrier {
         match self.kind.as_str() {
             "simulated" => Ok(Kind::Simulated),
             "osmo-hlr" => Ok(Kind::OsmoHlr),
+            "open5gs" => Ok(Kind::Open5gs),
             "radius" => Ok(Kind::Radius),
             "thingspace" => Ok(Kind::ThingSpace),
             other => bail!(
-                "kind {other:?} is none that this release has; those are \"simulated\", \"osmo-hlr\", \"radius\" and \"thingspace\""
+                "kind {other:?} is none that this release has; those are \"simulated\", \"osmo-hlr\", \"open5gs\", \"radius\" and \"thingspace\""
             ),
         }
     }
@@ -520,6 +541,7 @@ impl Carrier {
         let carrier: Arc<dyn reveille_carriers::Carrier> = match self.kind()? {
             Kind::Simulated => Arc::new(Simulated::new(self.simulated()?, clock, Arc::clone(&shared.world))),
             Kind::OsmoHlr => Arc::new(OsmoHlr::new(self.osmo_hlr()?, clock, random.bits() as u32)),
+            Kind::Open5gs => Arc::new(Open5gs::new(self.open5gs()?, clock)),
             Kind::Radius => Arc::new(Radius::new(self.radius()?, clock, random.bits() as u32)),
             Kind::ThingSpace => {
                 let config = self.thingspace()?;
@@ -546,6 +568,22 @@ impl Carrier {
             services: services.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
             kick: Some(kick.clone()).filter(|address| !address.is_empty()),
             kick_timeout: kick_timeout.0,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn open5gs(&self) -> Result<Open5gsConfig> {
+        let Open5gsKeys { url, url_file, database, collection, mode, barring, cancel_location } =
+            &self.open5gs;
+        let url = url.or_of(url_file).context("url_file")?;
+        let config = Open5gsConfig {
+            url: url.trim().to_owned(),
+            database: database.clone(),
+            collection: collection.clone(),
+            mode: mode.parse()?,
+            barring: *barring,
+            cancel_location: Some(cancel_location.0).filter(|ahead| !ahead.is_zero()),
         };
         config.check()?;
         Ok(config)
@@ -630,6 +668,7 @@ impl Carrier {
 enum Kind {
     Simulated,
     OsmoHlr,
+    Open5gs,
     Radius,
     ThingSpace,
 }
@@ -823,6 +862,23 @@ mod tests {
             (
                 "[carriers.global]\nkind = \"simulated\"\n[carriers.global.osmo-hlr]\naddress = \"h:1\"\n",
                 "write kind = \"osmo-hlr\"",
+            ),
+            ("[carriers.global]\nkind = \"open5gs\"\n", "url is not given"),
+            (
+                "[carriers.global]\nkind = \"open5gs\"\n[carriers.global.open5gs]\nurl = \"mongodb://u:secret@h:port\"\n",
+                "mongodb://name:password@host",
+            ),
+            (
+                "[carriers.global]\nkind = \"open5gs\"\n[carriers.global.open5gs]\nurl = \"mongodb://h\"\nmode = \"bar\"\n",
+                "\"hide\" (certain)",
+            ),
+            (
+                "[carriers.global]\nkind = \"open5gs\"\n[carriers.global.open5gs]\nurl_file = \"no/such/file\"\n",
+                "url_file: cannot read no/such/file",
+            ),
+            (
+                "[carriers.global]\nkind = \"simulated\"\n[carriers.global.open5gs]\nurl = \"mongodb://u:secret@h\"\n",
+                "write kind = \"open5gs\"",
             ),
             ("[carriers.global]\nkind = \"radius\"\n", "database is not given"),
             (

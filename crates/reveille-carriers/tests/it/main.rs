@@ -4,7 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not know for tests")]
 
 mod hlr;
+mod hss;
+mod open5gs;
 mod osmo_hlr;
 mod radius;
 mod real_time;
+mod s6a;
 mod serving;
+mod stalling;
