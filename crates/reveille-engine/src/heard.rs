@@ -19,7 +19,7 @@ const CLOCKS_APART_MAX: Duration = Duration::from_secs(3);
 const NOTICED_MAX: usize = 4_096;
 
 /// How long a login may be under way before it counts as one that nobody heard the end of.
-const LOGIN_LASTS_MAX: Duration = Duration::from_secs(60);
+const LOGIN_LASTS_MAX: Duration = Duration::from_secs(15);
 
 /// How often, and how long apart, the end of a login is written that could not be.
 const WRITTEN_WITHIN: usize = 20;
