@@ -8,7 +8,6 @@
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-cache=${REVEILLE_CACHE:-$here/../../target/outside}
 case "${1-}" in
 -h | --help)
     sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"
@@ -16,16 +15,7 @@ case "${1-}" in
     ;;
 esac
 
-# environment NAME PACKAGE: prints the Python that has the package.
-environment() {
-    if [ ! -e "$cache/$1/complete" ]; then
-        mkdir -p "$cache" || return
-        python3 -m venv --clear "$cache/$1" >&2 || python3 -m virtualenv --quiet --clear "$cache/$1" >&2 || return
-        "$cache/$1/bin/python" -m pip install --quiet --no-input --disable-pip-version-check "$2" >&2 || return
-        touch "$cache/$1/complete"
-    fi
-    echo "$cache/$1/bin/python"
-}
+. "$here/environment.sh"
 
 v2=$(environment sdk-v2 sdksio-verizon-apis-sdk==2.0.0)
 v4=$(environment sdk-v4 vz-apimatic-v-4-sdk==0.0.1)

@@ -395,6 +395,14 @@ fn own_endpoints(get: &Method, post: &Method) -> Vec<Endpoint> {
             carriers::hear,
         )
         .needs(Needs::Nothing),
+        endpoint(
+            "carrier_event",
+            post(),
+            "/api/reveille/v1/carriers/{network}/callbacks/listener/{event}",
+            "The same, for networks that put the kind of event behind the URL",
+            carriers::hear_event,
+        )
+        .needs(Needs::Nothing),
         endpoint("healthz", get(), "/healthz", "Is the process alive", health::alive).needs(Needs::Nothing),
         endpoint("readyz", get(), "/readyz", "Can it serve: 200 or 503", health::ready).needs(Needs::Nothing),
         endpoint(

@@ -9,8 +9,10 @@ mod http;
 pub mod open5gs;
 pub mod osmo_hlr;
 pub mod radius;
+mod side_by_side;
 pub mod simulated;
 pub mod thingspace;
+pub mod tmf640;
 
 use async_trait::async_trait;
 use reveille_domain::{

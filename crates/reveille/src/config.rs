@@ -9,6 +9,7 @@ use reveille_carriers::osmo_hlr::{OsmoHlr, OsmoHlrConfig};
 use reveille_carriers::radius::{DisconnectConfig, Radius, RadiusConfig, RadiusDatabase};
 use reveille_carriers::simulated::{ScriptEntry, Simulated, SimulatedConfig, World};
 use reveille_carriers::thingspace::{Session, ThingSpace, ThingSpaceConfig};
+use reveille_carriers::tmf640::{Access, Tmf640, Tmf640Config};
 use reveille_domain::{Backoff, Clock, Network, Schedule};
 use reveille_engine::{CarrierSetup, ChangeLimits, Comparing, EngineConfig, Random};
 use reveille_store::AcceptLimits;
@@ -156,6 +157,7 @@ struct Carrier {
     open5gs: Open5gsKeys,
     radius: RadiusKeys,
     thingspace: ThingSpaceKeys,
+    tmf640: Tmf640Keys,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -177,6 +179,33 @@ struct ThingSpaceKeys {
     ask_after: Text,
     gather: Text,
     calls_per_minute: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tmf640Keys {
+    url: String,
+    base_path: String,
+    service_id: String,
+    lookup: String,
+    out_of_service: String,
+    probe: String,
+    token: Secret,
+    token_file: PathBuf,
+    token_url: String,
+    client_id: String,
+    client_secret: Secret,
+    client_secret_file: PathBuf,
+    scope: String,
+    ca_file: PathBuf,
+    certificate_file: PathBuf,
+    key_file: PathBuf,
+    callback_url: String,
+    callback_query: String,
+    callback_from: Vec<ipnet::IpNet>,
+    ask_after: Text,
+    in_flight: usize,
+    late_within: Text,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -502,6 +531,7 @@ impl Carrier {
             ),
             ("radius", "database", !self.radius.database.0.is_empty()),
             ("thingspace", "url", !self.thingspace.url.is_empty()),
+            ("tmf640", "url", !self.tmf640.url.is_empty()),
         ] {
             ensure!(
                 !given || self.kind == kind,
@@ -515,6 +545,7 @@ impl Carrier {
             Kind::Open5gs => self.open5gs().map(drop).context("open5gs"),
             Kind::Radius => self.radius().map(drop).context("radius"),
             Kind::ThingSpace => self.thingspace().map(drop).context("thingspace"),
+            Kind::Tmf640 => self.tmf640().map(drop).context("tmf640"),
         }
     }
 
@@ -525,8 +556,9 @@ impl Carrier {
             "open5gs" => Ok(Kind::Open5gs),
             "radius" => Ok(Kind::Radius),
             "thingspace" => Ok(Kind::ThingSpace),
+            "tmf640" => Ok(Kind::Tmf640),
             other => bail!(
-                "kind {other:?} is none that this release has; those are \"simulated\", \"osmo-hlr\", \"open5gs\", \"radius\" and \"thingspace\""
+                "kind {other:?} is none that this release has; those are \"simulated\", \"osmo-hlr\", \"open5gs\", \"radius\", \"thingspace\" and \"tmf640\""
             ),
         }
     }
@@ -548,6 +580,7 @@ impl Carrier {
                 let session = shared.session(&config, &clock).context("thingspace.url is no origin")?;
                 Arc::new(ThingSpace::new(&config, session, clock))
             }
+            Kind::Tmf640 => Arc::new(Tmf640::new(&self.tmf640()?, clock).context("tmf640")?),
         };
         Ok(CarrierSetup {
             carrier,
@@ -639,6 +672,41 @@ impl Carrier {
         Ok(config)
     }
 
+    fn tmf640(&self) -> Result<Tmf640Config> {
+        let keys = &self.tmf640;
+        let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let identity = match (file(&keys.certificate_file)?, file(&keys.key_file)?) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => bail!("certificate_file and key_file go together"),
+        };
+        let config = Tmf640Config {
+            url: keys.url.clone(),
+            base_path: keys.base_path.clone(),
+            service_id: keys.service_id.clone(),
+            lookup: given(&keys.lookup),
+            out_of_service: keys.out_of_service.clone(),
+            probe: keys.probe.clone(),
+            access: keys.access()?,
+            authorities: file(&keys.ca_file)?,
+            identity,
+            callback_url: given(&keys.callback_url),
+            callback_query: keys.callback_query.clone(),
+            callback_from: keys.callback_from.clone(),
+            ask_after: keys.ask_after.0,
+            in_flight: keys.in_flight,
+            late_within: keys.late_within.0,
+        };
+        config.check()?;
+        ensure!(
+            config.late_within < self.timeout.0,
+            "late_within ({:?}) must be shorter than the carrier's timeout ({:?})",
+            config.late_within,
+            self.timeout.0
+        );
+        Ok(config)
+    }
+
     fn simulated(&self) -> Result<SimulatedConfig> {
         let script = self.script.iter().map(|entry| {
             let behaviour = entry.behaviour.parse().context("script")?;
@@ -664,6 +732,23 @@ impl Carrier {
     }
 }
 
+impl Tmf640Keys {
+    fn access(&self) -> Result<Access> {
+        let token = self.token.or_of(&self.token_file)?;
+        match (token.is_empty(), self.token_url.is_empty()) {
+            (true, true) => Ok(Access::Open),
+            (false, true) => Ok(Access::Token(token)),
+            (true, false) => Ok(Access::Client {
+                token_url: self.token_url.clone(),
+                id: self.client_id.clone(),
+                secret: self.client_secret.or_of(&self.client_secret_file)?,
+                scope: self.scope.clone(),
+            }),
+            (false, false) => bail!("token and token_url are both given; a token stays, or is fetched"),
+        }
+    }
+}
+
 /// What a carrier can be.
 enum Kind {
     Simulated,
@@ -671,6 +756,7 @@ enum Kind {
     Open5gs,
     Radius,
     ThingSpace,
+    Tmf640,
 }
 
 /// What carriers share: simulated ones the world that their cards are in, those of one user at ThingSpace its login.
@@ -691,6 +777,14 @@ impl SharedByCarriers {
         sessions.insert(of, Arc::clone(&session));
         Some(session)
     }
+}
+
+/// What stands in a file, where one is named.
+fn file(path: &Path) -> Result<Option<Vec<u8>>> {
+    if path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    std::fs::read(path).map(Some).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// A limit; none is written as 0.
@@ -905,6 +999,27 @@ mod tests {
             (
                 "[carriers.global]\nkind = \"simulated\"\n[carriers.global.thingspace]\nurl = \"https://h\"\n",
                 "write kind = \"thingspace\"",
+            ),
+            ("[carriers.global]\nkind = \"tmf640\"\n", "url is \"\""),
+            (
+                "[carriers.global]\nkind = \"tmf640\"\n[carriers.global.tmf640]\nurl = \"https://h\"\ntoken = \"secret\"\ntoken_url = \"https://h/t\"\n",
+                "a token stays, or is fetched",
+            ),
+            (
+                "[carriers.global]\nkind = \"tmf640\"\n[carriers.global.tmf640]\nurl = \"https://h\"\ncertificate_file = \"/dev/null\"\n",
+                "go together",
+            ),
+            (
+                "[carriers.global]\nkind = \"tmf640\"\n[carriers.global.tmf640]\nurl = \"https://h\"\nca_file = \"/nowhere\"\n",
+                "cannot read /nowhere",
+            ),
+            (
+                "[carriers.global]\nkind = \"tmf640\"\n[carriers.global.tmf640]\nurl = \"https://h\"\nlate_within = \"1h\"\n",
+                "shorter than the carrier's timeout",
+            ),
+            (
+                "[carriers.global]\nkind = \"simulated\"\n[carriers.global.tmf640]\nurl = \"https://h\"\n",
+                "write kind = \"tmf640\"",
             ),
             ("[carriers.global]\nkind = \"simulated\"\nretry_first = \"2m\"\n", "retry_longest"),
             ("log_format = \"xml\"\n", "json"),

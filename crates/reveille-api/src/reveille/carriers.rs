@@ -105,6 +105,17 @@ pub(crate) async fn hear(
     }
 }
 
+/// The same, where what it is about stands behind the URL, as in TMF640's `/listener/serviceStateChangeEvent`: its body
+/// says so too.
+pub(crate) async fn hear_event(
+    state: State<Arc<App>>,
+    from: ConnectInfo<SocketAddr>,
+    Path((network, _event)): Path<(String, String)>,
+    body: JsonBytes,
+) -> Result<Response, Refused> {
+    hear(state, from, Path(network), body).await
+}
+
 async fn set(
     State(app): State<Arc<App>>,
     caller: Caller,

@@ -13,14 +13,13 @@ mod tests;
 
 pub use config::{InvalidOpen5gsConfig, Mode, Open5gsConfig, UnknownMode};
 
+use crate::side_by_side::side_by_side;
 use crate::{Capabilities, Carrier, Effect, Health, Observation, Observed, Operation, Replies, Reply};
 use async_trait::async_trait;
 use database::{Database, Undone};
 use mongodb::bson::Document;
 use reveille_domain::{Clock, EndState, Imsi, OperationId, Profile};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
 use subscriber::{ComesTo, Found, Subscriber};
 use tracing::warn;
@@ -207,16 +206,6 @@ fn taken(waiting: &Mutex<Vec<Sendable>>, at_most: usize) -> Vec<Sendable> {
     let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
     let many = waiting.len().min(at_most);
     waiting.drain(..many).collect()
-}
-
-/// Runs all of them in this one future, so that whoever drops it drops them all, at once.
-async fn side_by_side<F: Future<Output = ()>>(futures: impl Iterator<Item = F>) {
-    let mut running: Vec<Pin<Box<F>>> = futures.map(Box::pin).collect();
-    std::future::poll_fn(|context| {
-        running.retain_mut(|future| future.as_mut().poll(context).is_pending());
-        if running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
 }
 
 #[async_trait]

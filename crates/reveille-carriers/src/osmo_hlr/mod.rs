@@ -16,6 +16,7 @@ mod tests;
 
 pub use config::{InvalidOsmoHlrConfig, OsmoHlrConfig, Service, UnknownService};
 
+use crate::side_by_side::side_by_side;
 use crate::{
     Capabilities, Carrier, Effect, Health, Observation, Observed, Operation, Replies, Reply, Trouble,
 };
@@ -23,9 +24,7 @@ use async_trait::async_trait;
 use ctrl::{Answer, Ctrl, Heard, IN_FLIGHT, Unheard};
 use kick::Kick;
 use reveille_domain::{Clock, EndState, Imsi, Profile};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
 use subscriber::{Subscriber, UNKNOWN};
 use tcp::Peer;
 
@@ -211,16 +210,6 @@ fn said_of(heard: Vec<Heard>) -> Step<()> {
     }
     let unsent = heard.into_iter().find_map(Result::err);
     Err(unsent.map_or(RETRY, unavailable))
-}
-
-/// Runs all of them in this one future, so that whoever drops it drops them all, at once.
-async fn side_by_side<F: Future<Output = ()>>(futures: impl Iterator<Item = F>) {
-    let mut running: Vec<Pin<Box<F>>> = futures.map(Box::pin).collect();
-    std::future::poll_fn(|context| {
-        running.retain_mut(|future| future.as_mut().poll(context).is_pending());
-        if running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
 }
 
 #[async_trait]

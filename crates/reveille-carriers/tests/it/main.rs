@@ -12,3 +12,6 @@ mod real_time;
 mod s6a;
 mod serving;
 mod stalling;
+mod stub;
+mod tmf640;
+mod tmf_mock;
