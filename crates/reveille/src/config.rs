@@ -337,6 +337,7 @@ impl Config {
         for (name, carrier) in &self.carriers {
             carrier.check().with_context(|| format!("[carriers.{name}]"))?;
         }
+        self.check_doors()?;
         ensure!(matches!(self.log_format.as_str(), "text" | "json"), "log_format is \"text\" or \"json\"");
         ensure!(self.callbacks.timeout.0 > Duration::ZERO, "callbacks.timeout must be longer than nothing");
         ensure!(self.body_bytes_max >= 65_536, "body_bytes_max must be at least 65536");
@@ -347,6 +348,21 @@ impl Config {
         );
         if let Database::Postgres(postgres) = self.database()? {
             self.check_lease(postgres.lease)?;
+        }
+        Ok(())
+    }
+
+    /// Networks that share a login at ThingSpace share its listener there.
+    fn check_doors(&self) -> Result<()> {
+        let mut doors: HashMap<[&str; 3], (&str, &str)> = HashMap::new();
+        for (name, carrier) in self.carriers.iter().filter(|(_, carrier)| carrier.kind == "thingspace") {
+            let ThingSpaceKeys { url, key, username, callback_url, .. } = &carrier.thingspace;
+            let (other, door) = *doors.entry([url, key, username]).or_insert((name, callback_url));
+            ensure!(
+                door == callback_url,
+                "carriers.{other} and carriers.{name} have the same login at ThingSpace, which has one listener for both: \
+                 write the same thingspace.callback_url in both; either network's does"
+            );
         }
         Ok(())
     }
@@ -1061,6 +1077,21 @@ mod tests {
         std::fs::remove_dir_all(&folder).unwrap();
         let error = format!("{:#}", read(&text("")).unwrap_err());
         assert!(error.contains("disconnect_secret_file: cannot read"), "{error}");
+    }
+
+    #[test]
+    fn networks_that_share_a_login_share_its_door() {
+        let section = |network: &str, door: &str| {
+            format!(
+                "[carriers.{network}]\nkind = \"thingspace\"\n[carriers.{network}.thingspace]\nurl = \"https://h\"\n\
+                 key = \"k\"\nsecret = \"s\"\nusername = \"u\"\npassword = \"p\"\ncallback_password = \"c\"\n\
+                 callback_url = \"https://us/{door}\"\n"
+            )
+        };
+        read(&format!("{}{}", section("verizon-us", "one"), section("global", "one"))).unwrap();
+        let error =
+            read(&format!("{}{}", section("verizon-us", "one"), section("global", "other"))).unwrap_err();
+        assert!(format!("{error:#}").contains("the same thingspace.callback_url in both"), "{error:#}");
     }
 
     #[test]

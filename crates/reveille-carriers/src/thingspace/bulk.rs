@@ -13,7 +13,9 @@ const TARGETS_MAX: usize = 10_000;
 pub(super) struct Waiting {
     pub(super) operation: Operation,
     pub(super) replies: Replies,
-    /// Whether a request for it has failed before, and nobody heard why.
+    /// The request before, which has come to nothing.
+    pub(super) instead_of: Option<Box<str>>,
+    /// Whether nobody heard why.
     pub(super) second: bool,
 }
 
@@ -83,13 +85,81 @@ impl Bulk {
     }
 
     /// What names the request to one that remembers its requests: another Reveille answers a repetition with the
-    /// first one's id. ThingSpace passes it over.
+    /// first one's id, but not where that is to be made anew. ThingSpace passes it over.
     pub(super) fn key(&self) -> String {
         let mut context = digest::Context::new(&digest::SHA256);
         for waiting in &self.waiting {
             context.update(waiting.operation.id.to_string().as_bytes());
-            context.update(if waiting.second { b"#2;" } else { b";" });
+            context.update(waiting.instead_of.as_deref().unwrap_or_default().as_bytes());
+            context.update(b";");
         }
         super::session::hex(context.finish().as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::asked;
+    use reveille_domain::{EndState, OperationId, RequestId, Role};
+    use std::sync::Arc;
+    use tokio::sync::mpsc;
+
+    fn waiting(number: u32, end_state: EndState, role: Role) -> Waiting {
+        let operation = Operation {
+            id: OperationId { request: RequestId::from_random(7), number },
+            iccid: format!("89148{number:015}").parse().unwrap(),
+            eid: format!("{number:032}").parse().unwrap(),
+            imsi: None,
+            msisdn: None,
+            role,
+            asked: Arc::new(asked(end_state)),
+            end_state,
+            service_plan: None,
+            card: Vec::new(),
+            begun_before: false,
+            accepted_as: None,
+            heard: None,
+        };
+        Waiting { operation, replies: mpsc::unbounded_channel().0, instead_of: None, second: false }
+    }
+
+    #[test]
+    fn what_says_the_same_goes_in_one_request() {
+        let gathering = Gathering::default();
+        let (resumed, suspended) = (EndState::InService, EndState::Suspended);
+        assert!(gathering.add(vec![waiting(1, resumed, Role::Local), waiting(2, suspended, Role::Local)]));
+        assert!(!gathering.add(vec![waiting(3, resumed, Role::Lead)]), "somebody will take them already");
+        let bulks = gathering.take();
+        assert_eq!(bulks.iter().map(|bulk| bulk.waiting.len()).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(
+            (bulks[0].common.verb.name, bulks[1].common.verb.name),
+            ("profile_resume", "profile_suspend")
+        );
+        assert!(gathering.take().is_empty() && !gathering.add(Vec::new()));
+    }
+
+    #[test]
+    fn a_request_that_is_repeated_has_its_key_and_one_that_is_made_anew_has_another() {
+        let bulk = |instead_of: Option<&str>| {
+            let gathering = Gathering::default();
+            let mut waiting = waiting(1, EndState::InService, Role::Local);
+            waiting.instead_of = instead_of.map(Into::into);
+            gathering.add(vec![waiting]);
+            gathering.take().remove(0).key()
+        };
+        assert_eq!(bulk(None), bulk(None));
+        assert_ne!(bulk(None), bulk(Some("the first")));
+        assert_ne!(bulk(Some("the second")), bulk(Some("the first")));
+    }
+
+    #[test]
+    fn halving_comes_to_the_one_that_is_not_accepted() {
+        let gathering = Gathering::default();
+        gathering.add((1..=5).map(|number| waiting(number, EndState::InService, Role::Local)).collect());
+        let numbers =
+            |bulk: &Bulk| bulk.waiting.iter().map(|one| one.operation.id.number).collect::<Vec<_>>();
+        let [first, second] = gathering.take().remove(0).halves();
+        assert_eq!((numbers(&first), numbers(&second)), (vec![1, 2], vec![3, 4, 5]));
     }
 }

@@ -16,6 +16,7 @@ pub use config::{InvalidThingSpaceConfig, ThingSpaceConfig};
 pub use session::Session;
 
 use crate::http::Call;
+use crate::side_by_side::side_by_side;
 use crate::{
     Capabilities, Carrier, Effect, Health, Logins, Notice, Operation, Replies, Reply, Trouble, Unheard,
 };
@@ -92,9 +93,7 @@ impl Forwarding {
 
     /// Makes requests of everything that is gathered.
     async fn post_all(&self) {
-        for bulk in self.gathering.take() {
-            self.post(bulk).await;
-        }
+        side_by_side(self.gathering.take().into_iter().map(|bulk| self.post(bulk))).await;
     }
 
     /// Makes a request of a bulk; of its halves, where something in it is not accepted.
@@ -159,7 +158,7 @@ impl Forwarding {
 
     fn tell_pending(&self, bulk: Bulk, request: &str) {
         self.refuse(None);
-        for Waiting { operation, replies, second } in bulk.waiting {
+        for Waiting { operation, replies, second, .. } in bulk.waiting {
             let pending = Reply::Pending { handle: said::handle(request, second), ask_after: self.ask_after };
             let _ = replies.send((operation.id, pending)); // whoever has gone asks again
         }
@@ -205,7 +204,7 @@ impl Forwarding {
                     .into(),
                 },
                 Some(Going::Failed) | None => {
-                    waiting.second = true;
+                    (waiting.second, waiting.instead_of) = (true, Some(request.into()));
                     anew.push(waiting);
                     continue;
                 }
@@ -303,23 +302,36 @@ impl Carrier for ThingSpace {
         let mut to_post = Vec::new();
         let mut to_ask: HashMap<(Box<str>, AccountName), Vec<Waiting>> = HashMap::new();
         for operation in operations {
-            let handle = operation.accepted_as.clone();
-            let Standing::Made { request, second } = said::standing(handle.as_deref()) else {
-                to_post.push(Waiting { operation, replies: replies.clone(), second: false });
-                continue;
-            };
-            if let Some(notice) = &operation.heard {
-                let reply = said::reply_to(notice, operation.end_state);
-                let _ = replies.send((operation.id, reply)); // whoever has gone asks again
-                continue;
+            let (handle, heard) = (operation.accepted_as.clone(), operation.heard.clone());
+            match (said::standing(handle.as_deref()), heard) {
+                (Standing::ToMake { instead_of }, _) => {
+                    let (instead_of, replies) = (instead_of.map(Into::into), replies.clone());
+                    to_post.push(Waiting { operation, replies, instead_of, second: false });
+                }
+                (Standing::Made { request, .. }, Some(notice)) => {
+                    let reply = said::reply_to(&notice, request, operation.end_state);
+                    let _ = replies.send((operation.id, reply)); // whoever has gone asks again
+                }
+                (Standing::Made { request, second }, None) => {
+                    let key = (request.into(), operation.asked.account.clone());
+                    let replies = replies.clone();
+                    to_ask.entry(key).or_default().push(Waiting {
+                        operation,
+                        replies,
+                        instead_of: None,
+                        second,
+                    });
+                }
             }
-            let key = (request.into(), operation.asked.account.clone());
-            to_ask.entry(key).or_default().push(Waiting { operation, replies: replies.clone(), second });
         }
         drop(replies);
-        for ((request, account), asked) in to_ask {
-            to_post.extend(self.shared.ask(&request, &account, asked).await);
-        }
+        let anew = Mutex::new(to_post);
+        side_by_side(to_ask.into_iter().map(async |((request, account), asked)| {
+            let asked = self.shared.ask(&request, &account, asked).await;
+            anew.lock().unwrap_or_else(PoisonError::into_inner).extend(asked);
+        }))
+        .await;
+        let to_post = anew.into_inner().unwrap_or_else(PoisonError::into_inner);
         if self.shared.gathering.add(to_post) {
             let shared = Arc::clone(&self.shared);
             // On its own: what others have added must not go with the call that came first.

@@ -18,8 +18,8 @@ const SECOND: &str = "2";
 /// Where a request stands of which a handle tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing<'a> {
-    /// There is none: it is to be made.
-    None,
+    /// It is to be made: for the first time, or in the place of one that came to nothing.
+    ToMake { instead_of: Option<&'a str> },
     /// It was made.
     Made { request: &'a str, second: bool },
 }
@@ -29,11 +29,19 @@ pub(super) fn handle(request: &str, second: bool) -> Box<str> {
     if second { format!("{request}#{SECOND}").into() } else { request.into() }
 }
 
+/// The handle of an operation whose request has come to nothing, and which is to be asked for anew.
+fn handle_instead_of(request: &str) -> Box<str> {
+    format!("#{request}").into()
+}
+
 /// What a handle tells.
 pub(super) fn standing(handle: Option<&str>) -> Standing<'_> {
-    let (request, rest) =
-        handle.unwrap_or_default().split_once('#').unwrap_or((handle.unwrap_or_default(), ""));
-    if request.is_empty() { Standing::None } else { Standing::Made { request, second: rest == SECOND } }
+    let Some(handle) = handle else { return Standing::ToMake { instead_of: None } };
+    match handle.split_once('#') {
+        Some(("", request)) => Standing::ToMake { instead_of: Some(request) },
+        Some((request, rest)) => Standing::Made { request, second: rest == SECOND },
+        None => Standing::Made { request: handle, second: false },
+    }
 }
 
 /// A callback as a notice; nothing where no operation of ours is waiting for it: a device's own, a warning.
@@ -46,16 +54,16 @@ pub(super) fn notice_of(heard: Heard) -> Option<Notice> {
     Some(Notice { name: heard.request.into(), iccid: heard.iccid?, text })
 }
 
-/// What a notice comes to, for an operation that leads to `end`.
-pub(super) fn reply_to(notice: &str, end: EndState) -> Reply {
+/// What a notice of that request comes to, for an operation that leads to `end`.
+pub(super) fn reply_to(notice: &str, request: &str, end: EndState) -> Reply {
     match notice.split_once(' ') {
         None => Reply::Done(Effect::Now),
-        Some((code, text)) => failed(code, text, end),
+        Some((code, text)) => failed(code, text, request, end),
     }
 }
 
-fn failed(code: &str, text: &str, end: EndState) -> Reply {
-    let again = |ask_after| Reply::Pending { handle: "#".into(), ask_after };
+fn failed(code: &str, text: &str, request: &str, end: EndState) -> Reply {
+    let again = |ask_after| Reply::Pending { handle: handle_instead_of(request), ask_after };
     if is_already(code, text, end) {
         Reply::AlreadySo
     } else if code.ends_with("PerDayExceeded") || text.to_ascii_lowercase().contains("per day") {
@@ -102,41 +110,45 @@ mod tests {
             (EndState::Fallback, Already::Fallback),
             (EndState::OnPlan, Already::OnPlan),
         ] {
-            assert_eq!(reply_to(&told(&Fault::Already(already)), end), Reply::AlreadySo, "{end:?}");
+            assert_eq!(reply_to(&told(&Fault::Already(already)), "r", end), Reply::AlreadySo, "{end:?}");
         }
-        let other = reply_to(&told(&Fault::Already(Already::Suspended)), EndState::InService);
+        let other = reply_to(&told(&Fault::Already(Already::Suspended)), "r", EndState::InService);
         assert!(matches!(other, Reply::Relayed { .. }), "{other:?}");
-        let other = reply_to(&told(&Fault::Already(Already::Deactivated)), EndState::InService);
+        let other = reply_to(&told(&Fault::Already(Already::Deactivated)), "r", EndState::InService);
         assert!(matches!(other, Reply::Relayed { .. }), "{other:?}");
         let bare = "REQUEST_FAILED Profile is already resumed";
-        assert_eq!(reply_to(bare, EndState::InService), Reply::AlreadySo, "no code is published for it");
+        assert_eq!(reply_to(bare, "r", EndState::InService), Reply::AlreadySo, "no code is published for it");
     }
 
     #[test]
     fn a_fault_is_told_on_as_it_came() {
         let fault = Fault::DeviceNotFound;
-        let Reply::Relayed { code, text } = reply_to(&told(&fault), EndState::InService) else {
+        let Reply::Relayed { code, text } = reply_to(&told(&fault), "r", EndState::InService) else {
             panic!("it is a fault")
         };
         assert_eq!(
             (&*code, &*text),
             ("REQUEST_FAILED.DeviceNotFound", "REQUEST_FAILED. Device is not found")
         );
-        assert_eq!(reply_to("SUCCESS", EndState::InService), Reply::Done(Effect::Now));
+        assert_eq!(reply_to("SUCCESS", "r", EndState::InService), Reply::Done(Effect::Now));
     }
 
     #[test]
     fn a_full_day_is_waited_out() {
         let fault = Fault::LimitReached(reveille_domain::Limit::ActionsPerDay);
-        let Reply::Pending { handle, .. } = reply_to(&told(&fault), EndState::InService) else {
+        let Reply::Pending { handle, .. } = reply_to(&told(&fault), "r", EndState::InService) else {
             panic!("it waits")
         };
-        assert_eq!(standing(Some(&handle)), Standing::None, "it is asked for anew");
+        assert_eq!(
+            standing(Some(&handle)),
+            Standing::ToMake { instead_of: Some("r") },
+            "it is asked for anew"
+        );
     }
 
     #[test]
     fn a_handle_tells_where_a_request_stands() {
-        assert_eq!(standing(None), Standing::None);
+        assert_eq!(standing(None), Standing::ToMake { instead_of: None });
         let first = handle("an-id", false);
         assert_eq!(standing(Some(&first)), Standing::Made { request: "an-id", second: false });
         let second = handle("an-id", true);

@@ -26,6 +26,12 @@ const BEARER_REFUSED: [&str; 2] = ["900901", "900902"];
 /// How long to wait where another login is under way.
 const LOGIN_UNDER_WAY: Duration = Duration::from_millis(500);
 
+/// How long an answer may take: after that nobody knows what came of the call, and its connection is given up.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
+
+/// How often one call is made: its token may have expired, and its session too.
+const MADE_MAX: usize = 3;
+
 /// How long before its end a bearer token is not used any more.
 const BEARER_MARGIN: Duration = Duration::from_secs(5);
 
@@ -91,10 +97,10 @@ impl Session {
         self.server.origin()
     }
 
-    /// Makes a call in the session. One that is refused as expired is made once more in a new one.
+    /// Makes a call in the session. One that is refused as expired is made again in a new one.
     pub(super) async fn call(&self, call: Call) -> Tried<Answer> {
         let mut last = None;
-        for _ in 0..2 {
+        for _ in 0..MADE_MAX {
             let (bearer, session) = self.get().await?;
             let call = call.clone().with(AUTHORIZATION, &format!("Bearer {bearer}")).with(SESSION, &session);
             let answer = self.send(&call).await?;
@@ -229,7 +235,12 @@ impl Session {
 
     async fn send(&self, call: &Call) -> Tried<Answer> {
         self.quota.take().map_err(Failed::Wait)?;
-        self.server.send(call).await.map_err(|unanswered| match unanswered {
+        let answer = tokio::select! {
+            biased;
+            answer = self.server.send(call) => answer,
+            () = self.clock.sleep(ANSWERED_WITHIN) => Err(Unanswered::Lost),
+        };
+        answer.map_err(|unanswered| match unanswered {
             Unanswered::Lost => Failed::Lost,
             Unanswered::NotSent(words) => Failed::Trouble(Trouble::Transport(
                 format!(
