@@ -90,3 +90,7 @@ pub(crate) const HEAD: &str = "r.sequence, r.request_id, r.account, r.action, r.
 
 /// The columns that `read_profile` reads, of tables `profile AS p JOIN device AS d`.
 pub(crate) const PROFILE: &str = "p.iccid, d.eid, d.imei, p.msisdn, p.imsi, p.network, p.role, p.state, p.status, p.service_plan, p.in_doubt, p.fallback";
+
+/// Why a row of a fleet file is not taken whose IMSI another profile has.
+pub(crate) const ANOTHERS_IMSI: &str =
+    "this IMSI is another profile's on this network, and what is done to one would be done to both";

@@ -1,6 +1,6 @@
 //! The fleet file: CSV with a header, any column order, values spelled as on the wire.
 
-use reveille_domain::{Network, ProfileState, ProfileStatus, Role, SuspendedBy};
+use reveille_domain::{Iccid, Imsi, Network, ProfileState, ProfileStatus, Role, SuspendedBy};
 use reveille_store::{FleetProblem, FleetRow, OwnedProfile};
 use reveille_wire::spelling;
 use std::collections::HashMap;
@@ -39,7 +39,7 @@ pub fn read(input: impl Read) -> Result<Vec<FleetRow>, Vec<FleetProblem>> {
     let columns = columns(&mut reader).map_err(|problem| vec![problem])?;
     let mut rows = Vec::new();
     let mut problems = Vec::new();
-    let mut seen = HashMap::new();
+    let mut seen = Seen::default();
     for record in reader.records() {
         if problems.len() >= PROBLEMS_MAX {
             break;
@@ -197,11 +197,23 @@ fn status(fields: &Fields<'_>) -> Result<ProfileStatus, FleetProblem> {
     Ok(fields.word("profile_status", &known, spelling::status_named)?.unwrap_or(ProfileStatus::Enable))
 }
 
-fn once(seen: &mut HashMap<reveille_domain::Iccid, u64>, row: FleetRow) -> Result<FleetRow, FleetProblem> {
-    match seen.insert(row.iccid.clone(), row.line) {
-        Some(first) => {
-            Err(FleetProblem { line: row.line, problem: format!("this ICCID stands on line {first} too") })
-        }
+/// What stood on lines before.
+#[derive(Default)]
+struct Seen {
+    iccids: HashMap<Iccid, u64>,
+    imsis: HashMap<(Network, Imsi), u64>,
+}
+
+fn once(seen: &mut Seen, row: FleetRow) -> Result<FleetRow, FleetProblem> {
+    let line = row.line;
+    let again =
+        |what: &str, first| FleetProblem { line, problem: format!("this {what} stands on line {first} too") };
+    if let Some(first) = seen.iccids.insert(row.iccid.clone(), line) {
+        return Err(again("ICCID", first));
+    }
+    let imsi = row.imsi.clone().map(|imsi| (row.network, imsi));
+    match imsi.and_then(|imsi| seen.imsis.insert(imsi, line)) {
+        Some(first) => Err(again("IMSI", first)),
         None => Ok(row),
     }
 }
@@ -287,5 +299,20 @@ mod tests {
             read("account,eid,iccid\n".as_bytes()).unwrap_err()[0].problem.contains("network is missing")
         );
         assert!(read("".as_bytes()).unwrap_err()[0].problem.contains("missing"));
+    }
+
+    #[test]
+    fn an_imsi_stands_once_for_each_network() {
+        let row = |number: u32, network: &str, imsi: &str| {
+            format!("0000123456-00001,{number:032},89148{number:015},{network},{imsi}\n")
+        };
+        let file = |network: &str, imsi: &str| {
+            let rows = [row(1, "global", "001010000000001"), row(2, network, imsi), row(3, "global", "")];
+            format!("account,eid,iccid,network,imsi\n{}", rows.concat())
+        };
+        assert_eq!(read(file("global", "001010000000002").as_bytes()).unwrap().len(), 3);
+        assert_eq!(read(file("verizon-us", "001010000000001").as_bytes()).unwrap().len(), 3);
+        let problems = read(file("global", "001010000000001").as_bytes()).unwrap_err();
+        assert_eq!(problems, [FleetProblem { line: 3, problem: "this IMSI stands on line 2 too".into() }]);
     }
 }

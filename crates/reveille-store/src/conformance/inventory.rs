@@ -91,12 +91,13 @@ pub async fn a_bad_row_is_named_by_its_line(bench: &dyn Bench) {
         FleetRow { line: 13, eid: row(1, 2).eid, ..row(1, 1) }, // on another eUICC
         FleetRow { line: 14, iccid: iccid(2, 1), ..row(1, 8) }, // another account's profile
         FleetRow { line: 15, network: Network::Global, ..row(1, 3) }, // on another network
+        FleetRow { line: 16, imsi: row(1, 2).imsi, ..row(1, 6) }, // another profile's IMSI
     ];
     let mut rows = vec![row(1, 1), row(1, 7)];
     rows.extend(bad);
     let problems = house.check_fleet(rows).await.expect("checked");
     let lines: Vec<_> = problems.iter().map(|problem| problem.line).collect();
-    assert_eq!(lines, [11, 12, 13, 14, 15], "{problems:?}");
+    assert_eq!(lines, [11, 12, 13, 14, 15, 16], "{problems:?}");
     assert!(problems.iter().all(|problem| !problem.problem.is_empty()));
     let others = account(2);
     assert!(problems.iter().all(|problem| !problem.problem.contains(others.as_str())), "whose is not told");

@@ -167,8 +167,11 @@ fn suspended(db: &mut Db, before: Timestamp, after: Option<&Iccid>, limit: usize
 
 fn check_fleet(db: &mut Db, rows: &[FleetRow]) -> Sql<Vec<FleetProblem>> {
     let known = db.query(
-        "SELECT a.name IS NOT NULL AS has_account, e.account AS owner, d.eid AS is_on, p.network
-         FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[]) WITH ORDINALITY AS given (account, eid, iccid, place)
+        "SELECT a.name IS NOT NULL AS has_account, e.account AS owner, d.eid AS is_on, p.network,
+                EXISTS (SELECT 1 FROM profile AS o WHERE o.network = given.network AND o.imsi = given.imsi
+                        AND o.iccid <> given.iccid) AS has_anothers_imsi
+         FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::TEXT[]) WITH ORDINALITY
+                  AS given (account, eid, iccid, network, imsi, place)
              LEFT JOIN account AS a ON a.name = given.account
              LEFT JOIN device AS e ON e.eid = given.eid
              LEFT JOIN profile AS p ON p.iccid = given.iccid
@@ -178,6 +181,8 @@ fn check_fleet(db: &mut Db, rows: &[FleetRow]) -> Sql<Vec<FleetProblem>> {
             &column(rows, |row| row.account.as_str()),
             &column(rows, |row| row.eid.as_str()),
             &column(rows, |row| row.iccid.as_str()),
+            &column(rows, |row| row.network.name()),
+            &column(rows, |row| row.imsi.as_ref().map(Imsi::as_str)),
         ],
     )?;
     let mut problems = Vec::new();
@@ -202,7 +207,11 @@ fn problem(row: &FleetRow, known: &Row) -> Sql<Option<String>> {
         return Ok(Some("this ICCID is already on another EID".into()));
     }
     let network = optional_text(known, "network")?.filter(|network| **network != *row.network.name());
-    Ok(network.map(|network| format!("this ICCID is already known, on network {network}")))
+    if let Some(network) = network {
+        return Ok(Some(format!("this ICCID is already known, on network {network}")));
+    }
+    let has_anothers_imsi: bool = get(known, "has_anothers_imsi")?;
+    Ok(has_anothers_imsi.then(|| crate::codes::ANOTHERS_IMSI.into()))
 }
 
 /// One column of a fleet file, as a statement takes it.

@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0004_accepted_elsewhere.sql"),
     include_str!("../../migrations/postgres/0005_gateways.sql"),
     include_str!("../../migrations/postgres/0006_drift.sql"),
+    include_str!("../../migrations/postgres/0007_one_imsi.sql"),
 ];
 
 /// The advisory lock under which one node migrates.

@@ -179,8 +179,16 @@ fn problem(db: &Connection, row: &FleetRow) -> rusqlite::Result<Option<FleetProb
         Some(network) if network != row.network.name() => {
             said(format!("this ICCID is already known, on network {network}"))
         }
+        _ if has_anothers_imsi(db, row)? => said(crate::codes::ANOTHERS_IMSI.into()),
         _ => Ok(None),
     }
+}
+
+fn has_anothers_imsi(db: &Connection, row: &FleetRow) -> rusqlite::Result<bool> {
+    let Some(imsi) = &row.imsi else { return Ok(false) };
+    let exists = "SELECT EXISTS (SELECT 1 FROM profile WHERE network = ? AND imsi = ? AND iccid <> ?)";
+    db.prepare_cached(exists)?
+        .query_row(params![row.network.name(), imsi.as_str(), row.iccid.as_str()], |row| row.get(0))
 }
 
 fn import(db: &Connection, rows: &[FleetRow]) -> rusqlite::Result<Imported> {

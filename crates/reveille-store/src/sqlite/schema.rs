@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0004_accepted_elsewhere.sql"),
     include_str!("../../migrations/sqlite/0005_gateways.sql"),
     include_str!("../../migrations/sqlite/0006_drift.sql"),
+    include_str!("../../migrations/sqlite/0007_one_imsi.sql"),
 ];
 
 /// The version of the schema, and the newest that this release knows.

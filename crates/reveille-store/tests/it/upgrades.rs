@@ -59,7 +59,7 @@ async fn a_database_of_the_first_release_is_brought_up_to_date() {
     drop(old);
     let store = folder.open();
     let version = folder.connection().pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0));
-    assert_eq!(version.unwrap(), 6);
+    assert_eq!(version.unwrap(), 7);
 
     let lead = store.profile(&"89148000000000000001".parse().unwrap()).await.unwrap().unwrap().profile;
     assert_eq!(
