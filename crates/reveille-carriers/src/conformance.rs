@@ -548,7 +548,8 @@ async fn settle_by(bench: &dyn Bench, carrier: &dyn Carrier, batch: &[Operation]
 fn settles(id: OperationId, reply: &Reply) -> Option<OperationId> {
     match reply {
         Reply::Done(_) | Reply::AlreadySo => Some(id),
-        Reply::RetryLater { .. } | Reply::Pending { .. } | Reply::Unavailable(_) | Reply::Unknown => None,
+        Reply::RetryLater { .. } | Reply::Pending { .. } | Reply::NotSent { .. } => None,
+        Reply::Unavailable(_) | Reply::Unknown => None,
         Reply::Rejected { reason: text }
         | Reply::Relayed { text, .. }
         | Reply::RolledBack { reason: text, .. } => {

@@ -114,6 +114,11 @@ pub enum Reply {
         /// When to ask what became of it.
         ask_after: Duration,
     },
+    /// Nothing was sent, and nobody was asked: it has to wait so long for its turn.
+    NotSent {
+        /// When to come again.
+        after: Duration,
+    },
     /// Nothing was sent, for the carrier is in trouble of its own; no profile is to blame.
     Unavailable(Trouble),
     /// Sent, and no telling what became of it: the engine drives it again under the same id.
@@ -155,6 +160,7 @@ impl Reply {
             Self::RolledBack { .. } => "rolled_back",
             Self::RetryLater { .. } => "retry_later",
             Self::Pending { .. } => "pending",
+            Self::NotSent { .. } => "not_sent",
             Self::Unavailable(_) => "unavailable",
             Self::Unknown => "unknown",
         }
@@ -279,12 +285,12 @@ pub const LOGIN_FAILURES_MAX: u32 = 3;
 /// What adapters must not forget of logins that they share, whatever restarts and on how many nodes they are.
 #[async_trait]
 pub trait Logins: Send + Sync + 'static {
-    /// Whether a login with those credentials may begin: it is then counted as failed until its end is told.
-    /// At most one is under way at a time, and at most `LOGIN_FAILURES_MAX` fail in a row.
-    async fn begin(&self, credentials: &str) -> MayLogIn;
+    /// Whether that login may begin with those credentials: it is then counted as failed until its end is told.
+    /// At most one is under way at a time, and at most `LOGIN_FAILURES_MAX` fail in a row, and one more with others.
+    async fn begin(&self, login: &str, credentials: &str) -> MayLogIn;
 
     /// Tells how it ended.
-    async fn end(&self, credentials: &str, ended: LoginEnded);
+    async fn end(&self, login: &str, ended: LoginEnded);
 }
 
 /// Whether a login may begin.

@@ -4,7 +4,7 @@
 //! was asked and after. A difference is told when it was seen twice.
 
 use crate::accept::{Asked, Named};
-use crate::{Busy, CarrierSetup, Chain, Shared, observed};
+use crate::{CarrierSetup, Chain, Shared, observed};
 use reveille_carriers::{Observation, Observed};
 use reveille_domain::{
     Action, Iccid, Network, ProfileState, ProfileStatus, Reported, SuspendedBy, Terms, Timestamp,
@@ -33,6 +33,9 @@ const PAGE_LASTS_MAX: Duration = Duration::from_secs(120);
 /// How long a repeated telling of the same drift is recognised; longer than it can take to note that it was told.
 const TOLD_WITHIN: Duration = Duration::from_secs(24 * 3_600);
 
+/// How often a page is asked about that the network does not answer in time, before it is passed by.
+const TRIES_MAX: u32 = 3;
+
 /// How a network's profiles are compared with what it says.
 #[derive(Clone, Copy, Debug)]
 pub struct Comparing {
@@ -42,13 +45,31 @@ pub struct Comparing {
     pub every: Duration,
 }
 
+/// What became of a turn.
+enum Turn {
+    /// So many profiles were looked at.
+    Compared(usize),
+    /// The network did not say of all how they are.
+    Unanswered,
+    /// It was another process's, or the round is over.
+    NotOurs,
+}
+
 /// Compares a network's profiles, round after round, until the engine stops.
 pub(crate) async fn run(shared: Arc<Shared>, network: Network, setup: CarrierSetup, pace: Comparing) {
+    let mut tries = 0;
     loop {
-        let compared = take_turn(&shared, network, &setup, pace).await;
-        let pause = match compared {
-            Ok(Some(profiles)) => Duration::from_secs_f64(profiles as f64 / f64::from(pace.rate.max(1))),
-            Ok(None) => LOOK_AGAIN_AFTER,
+        let turn = take_turn(&shared, network, &setup, pace, tries + 1 >= TRIES_MAX).await;
+        let pause = match turn {
+            Ok(Turn::Compared(profiles)) => {
+                tries = 0;
+                Duration::from_secs_f64(profiles as f64 / f64::from(pace.rate.max(1)))
+            }
+            Ok(Turn::Unanswered) => {
+                tries += 1;
+                LOOK_AGAIN_AFTER
+            }
+            Ok(Turn::NotOurs) => LOOK_AGAIN_AFTER,
             Err(error) => {
                 warn!(error = %Chain(&error), carrier = network.name(), "Cannot compare profiles with their network");
                 LOOK_AGAIN_AFTER
@@ -58,29 +79,17 @@ pub(crate) async fn run(shared: Arc<Shared>, network: Network, setup: CarrierSet
     }
 }
 
-/// Compares a page where it is this process's turn; how many profiles, or nothing.
+/// Compares a page where it is this process's turn; at the last try, what is not answered is passed by.
 async fn take_turn(
     shared: &Arc<Shared>,
     network: Network,
     setup: &CarrierSetup,
     pace: Comparing,
-) -> Result<Option<usize>> {
-    let (now, busy) = (shared.now(), shared.busy());
-    match shared.store.begin_comparing(network, now, now.plus(PAGE_LASTS_MAX), pace.every).await? {
-        Some(after) => compare_page(shared, network, setup, pace, after, busy).await,
-        None => Ok(None),
-    }
-}
-
-/// How many profiles were compared; nothing where their network cannot be asked now.
-async fn compare_page(
-    shared: &Arc<Shared>,
-    network: Network,
-    setup: &CarrierSetup,
-    pace: Comparing,
-    after: Option<Iccid>,
-    mut busy: Busy,
-) -> Result<Option<usize>> {
+    last_try: bool,
+) -> Result<Turn> {
+    let (now, mut busy) = (shared.now(), Some(shared.busy()));
+    let turn = shared.store.begin_comparing(network, now, now.plus(PAGE_LASTS_MAX), pace.every).await?;
+    let Some(after) = turn else { return Ok(Turn::NotOurs) };
     let limit = PAGE.min(usize::try_from(pace.rate.max(1)).unwrap_or(PAGE));
     let filter =
         ProfileFilter { network: Some(network), after: after.clone(), limit, ..ProfileFilter::default() };
@@ -90,8 +99,15 @@ async fn compare_page(
     let mut left = page;
     for look in 0..2 {
         let Some(looked) = look_at(shared, setup, left).await? else {
+            if last_try {
+                warn!(
+                    carrier = network.name(),
+                    profiles, "A network does not say how profiles are; they are passed by"
+                );
+                break;
+            }
             shared.store.end_comparing(network, after).await?;
-            return Ok(None);
+            return Ok(Turn::Unanswered);
         };
         if look == 0 {
             shared.metrics.compared(network, looked.len());
@@ -100,16 +116,17 @@ async fn compare_page(
         if left.is_empty() {
             break;
         }
-        drop(busy);
+        let _ = busy.take(); // nothing moves before the clock does
         shared.clock.sleep(CONFIRMED_AFTER).await;
-        busy = shared.busy();
+        busy = Some(shared.busy());
     }
     let ended = reached.is_none();
     shared.store.end_comparing(network, reached).await?;
     if ended {
         info!(carrier = network.name(), "Compared all profiles with what their network says");
     }
-    Ok(Some(profiles))
+    drop(busy);
+    Ok(Turn::Compared(profiles))
 }
 
 /// Those that could be compared, each with what its network says otherwise; nothing where it cannot be asked.

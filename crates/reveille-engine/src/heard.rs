@@ -18,7 +18,7 @@ const CLOCKS_APART_MAX: Duration = Duration::from_secs(3);
 /// How many notices are looked at that other nodes have heard; the rest is seen when the carrier is asked.
 const NOTICED_MAX: usize = 4_096;
 
-/// How long a login may be under way before it counts as one that nobody heard the end of.
+/// How long a login may be under way, which is longer than its call may take, before it counts as one that nobody heard the end of.
 const LOGIN_LASTS_MAX: Duration = Duration::from_secs(15);
 
 /// How often, and how long apart, the end of a login is written that could not be.
@@ -89,10 +89,10 @@ pub(crate) struct CountedLogins {
 
 #[async_trait]
 impl Logins for CountedLogins {
-    async fn begin(&self, credentials: &str) -> MayLogIn {
+    async fn begin(&self, login: &str, credentials: &str) -> MayLogIn {
         let now = self.clock.now();
         let until = now.plus(LOGIN_LASTS_MAX);
-        match self.store.begin_login(credentials, LOGIN_FAILURES_MAX, now, until).await {
+        match self.store.begin_login(login, credentials, LOGIN_FAILURES_MAX, now, until).await {
             Ok(LoginTurn::Now) => MayLogIn::Now,
             Ok(LoginTurn::Later) => MayLogIn::Later,
             Ok(LoginTurn::NoMore) => MayLogIn::NoMore,
@@ -103,14 +103,14 @@ impl Logins for CountedLogins {
         }
     }
 
-    async fn end(&self, credentials: &str, ended: LoginEnded) {
+    async fn end(&self, login: &str, ended: LoginEnded) {
         let end = match ended {
             LoginEnded::Succeeded => LoginEnd::Succeeded,
             LoginEnded::Refused => LoginEnd::Refused,
             LoginEnded::NotSent => LoginEnd::NotSent,
         };
         for _ in 0..WRITTEN_WITHIN {
-            match self.store.end_login(credentials, end).await {
+            match self.store.end_login(login, end).await {
                 Ok(()) => return,
                 Err(error) => warn!(error = %Chain(&error), "Cannot write how a login ended; trying again"),
             }

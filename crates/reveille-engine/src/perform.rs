@@ -226,7 +226,13 @@ impl Shared {
     }
 
     /// Leaves a subrequest for later of which nothing was sent, or gives it up, unless it may wait for ever.
-    fn put_off(self: &Arc<Self>, mut work: Work, for_ever: bool, setup: &CarrierSetup) {
+    fn put_off(
+        self: &Arc<Self>,
+        mut work: Work,
+        for_ever: bool,
+        after: Option<Duration>,
+        setup: &CarrierSetup,
+    ) {
         let now = self.now();
         if work.item.tries == 0 {
             work.item.called_at = None;
@@ -237,7 +243,8 @@ impl Shared {
         }
         let Work { item, profile, .. } = work;
         let random = u64::try_from(self.random.bits() & u128::from(u64::MAX)).unwrap_or(0);
-        self.order().delay(item, now.plus(setup.backoff.delay_after(1, random)));
+        let delay = after.unwrap_or_else(|| setup.backoff.delay_after(1, random));
+        self.order().delay(item, now.plus(delay));
         self.lane(Lane::Network(profile.network)).wake();
     }
 
@@ -296,6 +303,7 @@ async fn perform(shared: &Arc<Shared>, lane: Lane, items: Vec<Item>) {
             operations.push(operation);
         }
     }
+    control.give_back(count - operations.len());
     control.end_calls(count - operations.len());
     if let Some(setup) = &control.setup {
         call(shared, control, setup, operations, work).await;
@@ -351,6 +359,11 @@ impl Batch {
             since,
             accepted,
         })
+    }
+
+    /// Whether something was heard of an item that its carrier had accepted: what became of it is known then.
+    pub(crate) fn is_heard_of(&self, item: &Item) -> bool {
+        matches!(self.accepted.get(&item.position()), Some((_, Some(_))))
     }
 
     /// The plans that the item's account has on that network.
@@ -412,7 +425,9 @@ pub(crate) fn notice_key(item: &Item, handle: &str) -> Option<NoticeKey> {
 fn begin(shared: &Shared, batch: &Batch, item: Item, profile: Option<Profile>) -> Option<(Operation, Work)> {
     let request = Arc::clone(&item.waiting.request);
     let others = item.profile().map(|target| batch.others(target.profile)).unwrap_or_default();
-    if item.tries == 0 && (request.cancelled || shared.order().is_cancelled(request.sequence)) {
+    let is_accepted = batch.accepted.contains_key(&item.position());
+    let is_cancelled = request.cancelled || shared.order().is_cancelled(request.sequence);
+    if item.tries == 0 && is_cancelled && !is_accepted {
         cancel::end(shared, item, profile.as_ref(), &others, Begun::Perhaps, true);
         return None;
     }
@@ -647,10 +662,11 @@ fn settle(shared: &Arc<Shared>, control: &LaneControl, setup: &CarrierSetup, mut
     shared.metrics.replied(work.profile.network, &reply, now.since(work.call.began_at));
     match &reply {
         Reply::Unknown => control.unanswered(now),
+        Reply::NotSent { .. } => {}
         Reply::Unavailable(trouble) => control.unavailable(now, trouble.clone()),
         _ => control.answered(),
     }
-    debug!(request.id = %work.item.waiting.request.id, ?reply, "A carrier replied");
+    debug!(request.id = %work.item.waiting.request.id, reply = reply.word(), "A carrier replied");
     work.call.reply = reply.word();
     match reply {
         Reply::Done(_) | Reply::AlreadySo => {
@@ -676,9 +692,13 @@ fn settle(shared: &Arc<Shared>, control: &LaneControl, setup: &CarrierSetup, mut
             note(shared, &work, now);
             shared.hand_over(work, handle, ask_after, setup);
         }
+        Reply::NotSent { after } => {
+            control.give_back(1);
+            shared.put_off(work, control.waits_for_credentials(), Some(after), setup);
+        }
         Reply::Unavailable(trouble) => {
             control.give_back(1);
-            shared.put_off(work, matches!(trouble, Trouble::Credentials(_)), setup);
+            shared.put_off(work, matches!(trouble, Trouble::Credentials(_)), None, setup);
         }
     }
 }

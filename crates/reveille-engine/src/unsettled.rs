@@ -14,7 +14,7 @@ use tracing::{info, warn};
 const OBSERVED: &str = "observed";
 
 /// Gives up what was begun and is still unsettled long after its acceptance, and what waits that long for a
-/// carrier that does not answer. What an operator holds waits on.
+/// carrier that does not answer. What was not begun and is held waits on, as does what the carrier was heard of.
 pub(crate) fn give_up(shared: &Arc<Shared>, lane: Lane) {
     let Some(setup) = &shared.lane(lane).setup else { return };
     if shared.lane(lane).waits_for_credentials() {
@@ -33,6 +33,10 @@ pub(crate) fn give_up(shared: &Arc<Shared>, lane: Lane) {
         let profiles = std::mem::take(&mut batch.profiles);
         let mut work = Vec::with_capacity(items.len());
         for (item, profile) in items.into_iter().zip(profiles) {
+            if batch.is_heard_of(&item) {
+                shared.order().delay(item, shared.now()); // what was heard settles it, as soon as its carrier may be used
+                continue;
+            }
             let (Some(profile), Some(target)) = (profile, item.profile()) else {
                 let told = told(&item, None, Err(Fault::Unsettled));
                 shared.end(item, told, Vec::new());

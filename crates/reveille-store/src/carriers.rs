@@ -16,10 +16,11 @@ pub trait Carriers: Send + Sync + 'static {
     /// Of what something was sent at `since` or later: the `limit` that were sent last.
     async fn noticed(&self, since: Timestamp, limit: usize) -> Result<Vec<NoticeKey>>;
 
-    /// Whether a login with those credentials may begin at `at`, to end before `until`. It is counted as failed
-    /// from then on.
+    /// Whether that login may begin at `at` with those credentials, to end before `until`. It is counted as failed
+    /// from then on. Other credentials than those before get one try more.
     async fn begin_login(
         &self,
+        login: &str,
         credentials: &str,
         failures_max: u32,
         at: Timestamp,
@@ -27,9 +28,9 @@ pub trait Carriers: Send + Sync + 'static {
     ) -> Result<LoginTurn>;
 
     /// Tells how a login ended that had begun.
-    async fn end_login(&self, credentials: &str, ended: LoginEnd) -> Result<()>;
+    async fn end_login(&self, login: &str, ended: LoginEnd) -> Result<()>;
 
-    /// Forgives failed logins of all credentials, as far as more than `failures` are counted.
+    /// Forgives all failed logins, as far as more than `failures` are counted.
     async fn forgive_logins(&self, failures: u32) -> Result<()>;
 }
 

@@ -92,6 +92,7 @@ macro_rules! each_part_of_store_conformance {
             an_old_notice_is_forgotten
             logins_take_turns
             logins_that_fail_come_to_an_end
+            other_credentials_get_one_try
             comparing_takes_turns_and_goes_on
             a_drift_is_found_when_it_is_seen_twice
             every_drift_is_shown_as_it_was_seen

@@ -144,6 +144,23 @@ struct GatewayFault {
     message: Option<String>,
 }
 
+/// How long a text of the other side's may be that is kept or shown; more is cut off.
+const CHARS_MAX: usize = 1_000;
+
+/// How long the id of a request may be.
+const ID_CHARS_MAX: usize = 100;
+
+/// A text of the other side's as it may be kept and shown: no control characters, and not without end.
+fn plain(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control()).take(CHARS_MAX).collect()
+}
+
+/// The id of a request, where it can be one: visible, not empty, and without what adapters write behind it.
+pub fn request_id(text: &str) -> Option<&str> {
+    let sound = (1..=ID_CHARS_MAX).contains(&text.len()) && !text.contains('#');
+    (sound && text.bytes().all(|byte| byte.is_ascii_graphic())).then_some(text)
+}
+
 /// Why a call was refused: its code, as far as one was told, and its words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -169,7 +186,7 @@ pub fn refusal(body: &[u8]) -> Refusal {
         (None, None, Some((code, message)), words) => (code, words.unwrap_or(message)),
         (None, None, None, words) => (String::new(), words.unwrap_or_default()),
     };
-    Refusal { code, words }
+    Refusal { code: plain(&code), words: plain(&words) }
 }
 
 /// A code without the name of the service before it, which may be another one. Source: contract §9.2.
@@ -190,22 +207,51 @@ pub enum Going {
     Failed,
 }
 
-/// How each profile of a request is going, by the v2 status; nothing where it cannot be read.
-pub fn going(body: &[u8]) -> Option<HashMap<Iccid, Going>> {
+/// How a request is going, by the v2 status.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Status {
+    /// As a whole.
+    pub whole: Going,
+    /// Each of its targets, by its ICCID, or its EID.
+    pub of: HashMap<String, Going>,
+}
+
+/// What a v2 status says; nothing where it cannot be read.
+pub fn status(body: &[u8]) -> Option<Status> {
     let status: StatusAnswer = serde_json::from_slice(body).ok()?;
-    let mut going = HashMap::with_capacity(status.sub_requests.len());
+    let word = |word: &str| match word.to_ascii_lowercase().as_str() {
+        "success" => Going::Success,
+        "failed" | "failure" => Going::Failed,
+        _ => Going::Pending,
+    };
+    let mut of = HashMap::with_capacity(status.sub_requests.len());
     for subrequest in status.sub_requests {
-        let is_iccid = |kind: &str| kind.eq_ignore_ascii_case("iccid");
-        let iccid = subrequest.ids.iter().find(|known| is_iccid(&known.kind));
-        let Some(iccid) = iccid.and_then(|known| known.id.parse().ok()) else { continue };
-        let word = match subrequest.status.to_ascii_lowercase().as_str() {
-            "success" => Going::Success,
-            "failed" | "failure" => Going::Failed,
-            _ => Going::Pending,
-        };
-        going.insert(iccid, word);
+        let says = word(&subrequest.status);
+        of.extend(subrequest.ids.into_iter().map(|known| (known.id, says)));
     }
-    Some(going)
+    Some(Status { whole: word(&status.status), of })
+}
+
+/// A listener that is registered there. Credentials may be left out. Source: contract §7.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Registered {
+    /// The callback service.
+    pub service_name: String,
+    /// Where its callbacks go.
+    #[serde(default)]
+    pub url: String,
+    /// As registered.
+    #[serde(default)]
+    pub username: String,
+    /// Likewise.
+    #[serde(default)]
+    pub password: String,
+}
+
+/// The listeners of an account; nothing where that cannot be read. An empty body is an empty list.
+pub fn registered(body: &[u8]) -> Option<Vec<Registered>> {
+    if body.trim_ascii().is_empty() { Some(Vec::new()) } else { serde_json::from_slice(body).ok() }
 }
 
 /// A callback as it came. Source: contract §6.
@@ -276,6 +322,7 @@ struct CallbackFault {
 /// Reads a callback; nothing where it is none.
 pub fn heard(body: &[u8]) -> Option<Heard> {
     let members: CallbackMembers = serde_json::from_slice(body).ok()?;
+    request_id(&members.request)?;
     let iccid = members.identifiers.iter().find(|known| known.kind.eq_ignore_ascii_case("iccid"));
     let iccid = match iccid {
         Some(known) => Some(known.id.parse().ok()?),
@@ -291,8 +338,8 @@ pub fn heard(body: &[u8]) -> Option<Heard> {
         let code = fault.faultcode.as_deref().map(without_service).unwrap_or_default();
         let code = if code.is_empty() { "REQUEST_FAILED" } else { code };
         Says::Failed {
-            code: code.split_whitespace().collect::<Vec<_>>().join("_"),
-            text: fault.faultstring.unwrap_or_else(|| status.clone()),
+            code: plain(&code.split_whitespace().collect::<Vec<_>>().join("_")),
+            text: plain(&fault.faultstring.unwrap_or_else(|| status.clone())),
         }
     };
     Some(Heard {
@@ -346,14 +393,36 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_read_profile_by_profile() {
-        let status = br#"{"requestId":"r","status":"Success","subRequests":[
+    fn a_status_is_read_target_by_target() {
+        let body = br#"{"requestId":"r","status":"Pending","subRequests":[
             {"ids":[{"id":"89148000000800139708","kind":"iccid"}],"status":"Success"},
             {"ids":[{"id":"89148000000800139716","kind":"Iccid"}],"status":"Pending"},
             {"ids":[{"id":"89049032000001000000000000000001","kind":"eid"}],"status":"Failed"}]}"#;
-        let going = going(status).unwrap();
-        assert_eq!(going.len(), 2);
-        assert_eq!(going[&"89148000000800139708".parse().unwrap()], Going::Success);
-        assert_eq!(going[&"89148000000800139716".parse().unwrap()], Going::Pending);
+        let Status { whole, of } = status(body).unwrap();
+        assert_eq!((whole, of.len()), (Going::Pending, 3));
+        assert_eq!(of["89148000000800139708"], Going::Success);
+        assert_eq!(of["89148000000800139716"], Going::Pending);
+        assert_eq!(of["89049032000001000000000000000001"], Going::Failed);
+    }
+
+    #[test]
+    fn what_the_other_side_writes_is_kept_without_what_no_store_takes() {
+        let hostile = br#"{"errorCode":"X.INPUT_INVALID.Q","errorMessage":"a\u0000b\nc"}"#;
+        assert_eq!(refusal(hostile).words, "abc");
+        let long = format!(r#"{{"errorMessage":"{}"}}"#, "x".repeat(5_000));
+        assert_eq!(refusal(long.as_bytes()).words.len(), CHARS_MAX);
+        for id in ["", "a b", "a#b", "a\u{0}b", &"x".repeat(ID_CHARS_MAX + 1)] {
+            assert_eq!(request_id(id), None, "{id:?}");
+        }
+        assert!(request_id("d1f08526-5443-4054-9a29-4456490ea9f8").is_some());
+    }
+
+    #[test]
+    fn listeners_are_read_with_credentials_or_without() {
+        let body = br#"[{"accountName":"a","serviceName":"s","url":"u"},{"serviceName":"t","url":"v","username":"n","password":"p"}]"#;
+        let listed = registered(body).unwrap();
+        assert_eq!((listed[0].username.as_str(), listed[1].password.as_str()), ("", "p"));
+        assert_eq!((registered(b" "), registered(b"[]")), (Some(Vec::new()), Some(Vec::new())));
+        assert_eq!(registered(b"<html>"), None);
     }
 }

@@ -4,7 +4,7 @@
 use super::ThingSpaceConfig;
 use super::session::{Failed, Session};
 use crate::http::Call;
-use reveille_wire::answers::{ListedListener, PROFILE_SERVICE};
+use reveille_wire::answers::PROFILE_SERVICE;
 use reveille_wire::client::{self, Registration};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -42,42 +42,44 @@ impl Listeners {
         }
         let path = client::listeners_path(account);
         let answer = session.call(Call::get(path.clone())).await?;
-        if answer.status != 200 {
-            return Err(session.not_it(answer.status, &path));
+        if let Some(failed) = session.beside_the_point(&answer, &path) {
+            return Err(failed);
         }
-        let listed: Vec<ListedListener> = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let listed = client::registered(&answer.body).filter(|_| answer.status == 200);
+        let Some(listed) = listed else { return Err(session.not_it(answer.status, &path)) };
         let there = listed.into_iter().find(|listener| listener.service_name == PROFILE_SERVICE);
-        let is_ours = there.as_ref().is_none_or(|there| there.url == self.url);
-        let same =
-            |there: &ListedListener| there.username == self.username && there.password == self.password;
-        if is_ours && !there.as_ref().is_some_and(same) {
-            self.register(session, account, path).await?;
-        }
-        if !is_ours {
-            warn!(
-                account.name = account,
-                "Another listener is registered for {PROFILE_SERVICE} at {}; outcomes are asked for",
-                session.origin()
-            );
-        }
-        self.known().insert(account.into(), if is_ours { Known::Ours } else { Known::SomebodyElses });
+        let known = match there {
+            Some(there) if there.url != self.url => {
+                warn!(
+                    account.name = account,
+                    "Another listener is registered for {PROFILE_SERVICE} at {}; outcomes are asked for",
+                    session.origin()
+                );
+                Known::SomebodyElses
+            }
+            Some(there) if there.username == self.username && there.password == self.password => Known::Ours,
+            _ => match self.register(session, account, path).await? {
+                true => Known::Ours,
+                false => return Ok(()), // it is tried again with the next request; outcomes are asked for
+            },
+        };
+        self.known().insert(account.into(), known);
         Ok(())
     }
 
-    async fn register(&self, session: &Session, account: &str, path: String) -> Result<(), Failed> {
+    /// Whether it is registered now.
+    async fn register(&self, session: &Session, account: &str, path: String) -> Result<bool, Failed> {
         let (url, username, password) = (&*self.url, &*self.username, &*self.password);
         let body = client::to_bytes(&Registration { name: PROFILE_SERVICE, url, username, password });
         let answer = session.call(Call::post(path, "application/json", body)).await?;
-        if !(200..300).contains(&answer.status) {
-            let refusal = client::refusal(&answer.body);
-            warn!(
-                account.name = account,
-                "The listener cannot be registered: {} {}", refusal.code, refusal.words
-            );
-            return Ok(()); // outcomes are asked for
+        let is_registered = (200..300).contains(&answer.status);
+        if is_registered {
+            info!(account.name = account, "Registered our listener at {}", session.origin());
+        } else {
+            let code = client::refusal(&answer.body).code;
+            warn!(account.name = account, status = answer.status, code, "The listener cannot be registered");
         }
-        info!(account.name = account, "Registered our listener at {}", session.origin());
-        Ok(())
+        Ok(is_registered)
     }
 
     /// An account whose callbacks go elsewhere, for whoever looks at how things are.

@@ -27,7 +27,7 @@ use ipnet::IpNet;
 use listeners::Listeners;
 use reveille_domain::{AccountName, Clock};
 use reveille_wire::answers::AcceptedAnswer;
-use reveille_wire::client::{self, Action, Device, Going, going};
+use reveille_wire::client::{self, Action, Device, Going, Status};
 use said::Standing;
 use session::Failed;
 use std::collections::HashMap;
@@ -106,7 +106,8 @@ impl Forwarding {
             }
             let account = self.theirs(&bulk.common.account).to_owned();
             if let Err(failed) = self.listeners.see_to(&self.session, &account).await {
-                tell_all(bulk, &not_made(failed));
+                let reply = self.not_made(&bulk.common.account, failed);
+                tell_all(bulk, &reply);
                 continue;
             }
             bulk.waiting.retain(Waiting::is_wanted);
@@ -114,6 +115,7 @@ impl Forwarding {
                 Asked::Is(reply) => tell_all(bulk, &reply),
                 Asked::As(request) => self.tell_pending(bulk, &request),
                 Asked::NotAllOfIt => open.extend(bulk.halves()),
+                Asked::NotByAll => open.push(bulk),
             }
         }
     }
@@ -121,31 +123,28 @@ impl Forwarding {
     async fn asked_for(&self, bulk: &Bulk, account: &str) -> Asked {
         let path = client::action_path(bulk.common.verb.name);
         let call = Call::post(path.clone(), "application/json", body(bulk, account));
-        let answer = match self.session.call(call.with(IDEMPOTENCY_KEY, &bulk.key())).await {
+        let is_wanted = || bulk.waiting.iter().all(Waiting::is_wanted);
+        let answer = self.session.call_while(&is_wanted, call.with(IDEMPOTENCY_KEY, &bulk.key())).await;
+        let ours = &bulk.common.account;
+        let answer = match answer {
             Ok(answer) => answer,
-            Err(Failed::Lost) => return Asked::Is(Reply::Unknown),
-            Err(failed) => return Asked::Is(not_made(failed)),
+            Err(Failed::Unwanted) => return Asked::NotByAll,
+            Err(failed) => return Asked::Is(self.not_made(ours, failed)),
         };
-        let accepted = serde_json::from_slice::<AcceptedAnswer>(&answer.body);
+        if let Some(failed) = self.session.beside_the_point(&answer, &path) {
+            return Asked::Is(self.not_made(ours, failed));
+        }
         let refusal = client::refusal(&answer.body);
         let many = bulk.waiting.len() > 1;
         match answer.status {
             200..=299 => {
                 debug!(targets = bulk.waiting.len(), call = bulk.common.verb.name, "A request was accepted");
-                accepted.map_or(Asked::Is(Reply::Unknown), |accepted| Asked::As(accepted.request_id))
+                let accepted = serde_json::from_slice::<AcceptedAnswer>(&answer.body).ok();
+                let id =
+                    accepted.and_then(|accepted| Some(client::request_id(&accepted.request_id)?.to_owned()));
+                id.map_or(Asked::Is(Reply::Unknown), Asked::As)
             }
-            429 | 503 => Asked::Is(Reply::RetryLater { after: Some(answer.retry_after.unwrap_or(NOT_NOW)) }),
-            403 => {
-                warn!(
-                    account.name = account,
-                    "{} does not accept the account: {}",
-                    self.session.origin(),
-                    refusal.words
-                );
-                self.refuse(Some(bulk.common.account.clone()));
-                Asked::Is(Reply::RetryLater { after: Some(ACCOUNT_REFUSED) })
-            }
-            404 | 405 => Asked::Is(not_made(self.session.not_it(answer.status, &path))),
+            408 | 425 => Asked::Is(Reply::Unknown),
             413 if many => Asked::NotAllOfIt,
             400 if many && concerns_targets(&refusal.code) => Asked::NotAllOfIt,
             400..=499 => {
@@ -153,6 +152,27 @@ impl Forwarding {
                 Asked::Is(Reply::Relayed { code: code.into(), text: refusal.words.into() })
             }
             _ => Asked::Is(Reply::Unknown),
+        }
+    }
+
+    /// What a call comes to that was not made, or was answered beside the point.
+    fn not_made(&self, account: &AccountName, failed: Failed) -> Reply {
+        match failed {
+            Failed::Wait(after) => Reply::NotSent { after },
+            Failed::Unwanted => Reply::NotSent { after: NOT_NOW },
+            Failed::Trouble(trouble) => Reply::Unavailable(trouble),
+            Failed::Lost => Reply::Unknown,
+            Failed::Account(words) => {
+                let theirs = self.theirs(account);
+                warn!(
+                    account.name = theirs,
+                    words,
+                    "An account is not accepted at {}",
+                    self.session.origin()
+                );
+                self.refuse(Some(account.clone()));
+                Reply::NotSent { after: ACCOUNT_REFUSED }
+            }
         }
     }
 
@@ -172,38 +192,40 @@ impl Forwarding {
     /// to be asked for anew: what failed without a word, once.
     async fn ask(&self, request: &str, account: &AccountName, asked: Vec<Waiting>) -> Vec<Waiting> {
         let path = client::status_path(self.theirs(account), request);
-        let answer = match self.session.call(Call::get(path)).await {
+        let answer = match self.session.call(Call::get(path.clone())).await {
             Ok(answer) => answer,
             Err(failed) => {
-                tell_each(asked, &not_made(failed));
+                tell_each(asked, &self.not_made(account, failed));
                 return Vec::new();
             }
         };
-        let going = match answer.status {
-            200 => going(&answer.body),
-            404 => Some(HashMap::new()),
+        let status = match answer.status {
+            200 => client::status(&answer.body),
+            // It knows nothing of it: as if it had failed.
+            404 => Some(Status { whole: Going::Failed, of: HashMap::new() }),
             _ => None,
         };
-        let Some(going) = going else {
-            tell_each(asked, &Reply::RetryLater { after: Some(answer.retry_after.unwrap_or(NOT_NOW)) });
+        let Some(status) = status else {
+            let failed = self.session.beside_the_point(&answer, &path).unwrap_or(Failed::Lost);
+            tell_each(asked, &self.not_made(account, failed));
             return Vec::new();
         };
         let mut anew = Vec::new();
         for mut waiting in asked {
-            let reply = match going.get(&waiting.operation.iccid) {
-                Some(Going::Success) => Reply::Done(Effect::Now),
-                Some(Going::Pending) => {
+            let reply = match going(&status, &waiting.operation) {
+                Going::Success => Reply::Done(Effect::Now),
+                Going::Pending => {
                     let handle = said::handle(request, waiting.second);
                     Reply::Pending { handle, ask_after: self.ask_after }
                 }
-                Some(Going::Failed) | None if waiting.second => Reply::Rejected {
+                Going::Failed if waiting.second => Reply::Rejected {
                     reason: format!(
                         "{} says that its request {request} has failed, and has not said why: its callback did not come",
                         self.session.origin()
                     )
                     .into(),
                 },
-                Some(Going::Failed) | None => {
+                Going::Failed => {
                     (waiting.second, waiting.instead_of) = (true, Some(request.into()));
                     anew.push(waiting);
                     continue;
@@ -223,6 +245,8 @@ enum Asked {
     As(String),
     /// Something in it was not accepted.
     NotAllOfIt,
+    /// Nothing was sent, as some of it is not wanted any more.
+    NotByAll,
 }
 
 /// Whether a refusal may be because of some of the targets.
@@ -258,12 +282,15 @@ fn body(bulk: &Bulk, account: &str) -> Vec<u8> {
     })
 }
 
-/// What a call that was not made comes to.
-fn not_made(failed: Failed) -> Reply {
-    match failed {
-        Failed::Wait(after) => Reply::RetryLater { after: Some(after) },
-        Failed::Trouble(trouble) => Reply::Unavailable(trouble),
-        Failed::Lost => Reply::RetryLater { after: None },
+/// How an operation is going: as its profile is, or, where the request is for its device, as that is; else as the whole.
+fn going(status: &Status, operation: &Operation) -> Going {
+    let by_eid = verbs::verb_of(operation).by == By::Eid;
+    let of_device = || status.of.get(operation.eid.as_str()).filter(|_| by_eid);
+    let known = status.of.get(operation.iccid.as_str()).or_else(of_device);
+    match (known, status.whole) {
+        (Some(known), _) => *known,
+        (None, Going::Pending) => Going::Pending,
+        (None, Going::Success | Going::Failed) => Going::Failed, // it was never part of it
     }
 }
 
@@ -349,7 +376,7 @@ impl Carrier for ThingSpace {
                 let words = format!("{} does not answer.", self.shared.session.origin());
                 return Health::Down(Trouble::Transport(words.into()));
             }
-            Ok(()) | Err(Failed::Wait(_)) => {}
+            Ok(()) | Err(Failed::Wait(_) | Failed::Unwanted | Failed::Account(_)) => {}
         }
         let refused = self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(account) = refused {

@@ -109,6 +109,8 @@ mod tests {
             (EndState::Deleted, Already::Deleted),
             (EndState::Fallback, Already::Fallback),
             (EndState::OnPlan, Already::OnPlan),
+            (EndState::DownloadedAndEnabled, Already::Downloaded),
+            (EndState::InServiceAndEnabled, Already::Active),
         ] {
             assert_eq!(reply_to(&told(&Fault::Already(already)), "r", end), Reply::AlreadySo, "{end:?}");
         }

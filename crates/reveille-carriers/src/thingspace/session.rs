@@ -29,6 +29,16 @@ const LOGIN_UNDER_WAY: Duration = Duration::from_millis(500);
 /// How long an answer may take: after that nobody knows what came of the call, and its connection is given up.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long the answer to a login may take: less than it keeps others waiting who would log in.
+const LOGGED_IN_WITHIN: Duration = Duration::from_secs(10);
+
+/// When a call is made again that was answered *not now*, without a time.
+const NOT_NOW: Duration = Duration::from_secs(5);
+
+/// What is said of an account that the user there does not have. Source: contract §9.3.
+const ACCOUNT_REFUSED: [&str; 3] =
+    ["REQUEST_FAILED.AccountName", "REQUEST_FAILED.AccountNotFound", "INPUT_INVALID.Device.Account.Invalid"];
+
 /// How often one call is made: its token may have expired, and its session too.
 const MADE_MAX: usize = 3;
 
@@ -42,8 +52,9 @@ pub struct Session {
     secret: String,
     username: String,
     password: String,
-    /// What stands for the credentials where logins are counted.
-    digest: String,
+    /// What stands for who logs in, and with what, where logins are counted.
+    login: String,
+    credentials: String,
     clock: Arc<dyn Clock>,
     quota: Quota,
     logins: OnceLock<Arc<dyn Logins>>,
@@ -67,6 +78,10 @@ pub(super) enum Failed {
     Trouble(Trouble),
     /// It was made, and nobody knows what came of it.
     Lost,
+    /// It was not made, as nobody wants it any more.
+    Unwanted,
+    /// It was made, and the account is not accepted, in those words.
+    Account(String),
 }
 
 type Tried<T> = Result<T, Failed>;
@@ -81,7 +96,8 @@ impl Session {
             secret: secret.clone(),
             username: username.clone(),
             password: password.clone(),
-            digest: digest_of([url, key, secret, username, password]),
+            login: digest_of([url, username]),
+            credentials: digest_of([key, secret, password]),
             quota: Quota::new(config.calls_per_minute, Arc::clone(&clock)),
             clock,
             logins: OnceLock::new(),
@@ -99,15 +115,29 @@ impl Session {
 
     /// Makes a call in the session. One that is refused as expired is made again in a new one.
     pub(super) async fn call(&self, call: Call) -> Tried<Answer> {
+        self.call_while(&|| true, call).await
+    }
+
+    /// The same, unless it is not wanted any more when its turn has come.
+    pub(super) async fn call_while(
+        &self,
+        is_wanted: &(dyn Fn() -> bool + Sync),
+        call: Call,
+    ) -> Tried<Answer> {
         let mut last = None;
         for _ in 0..MADE_MAX {
             let (bearer, session) = self.get().await?;
+            if !is_wanted() {
+                return Err(Failed::Unwanted);
+            }
             let call = call.clone().with(AUTHORIZATION, &format!("Bearer {bearer}")).with(SESSION, &session);
             let answer = self.send(&call).await?;
-            if answer.status != 401 {
+            let refusal = client::refusal(&answer.body);
+            let has_expired =
+                answer.status == 401 || answer.status == 400 && refusal.code.contains("SessionToken");
+            if !has_expired {
                 return Ok(answer);
             }
-            let refusal = client::refusal(&answer.body);
             self.forget(&bearer, &session, &refusal).await;
             last = Some(refusal);
         }
@@ -185,7 +215,7 @@ impl Session {
     /// Opens a session; nothing where the bearer token is not accepted any more.
     async fn log_in(&self, bearer: &str) -> Tried<Option<Arc<str>>> {
         let Some(logins) = self.logins.get() else { return Err(Failed::Wait(LOGIN_UNDER_WAY)) };
-        match logins.begin(&self.digest).await {
+        match logins.begin(&self.login, &self.credentials).await {
             MayLogIn::Now => {}
             MayLogIn::Later => return Err(Failed::Wait(LOGIN_UNDER_WAY)),
             MayLogIn::NoMore => {
@@ -197,32 +227,32 @@ impl Session {
         }
         let body = client::to_bytes(&Login { username: &self.username, password: &self.password });
         let call = Call::post(client::LOGIN.into(), "application/json", body);
-        let sent = self.send(&call.with(AUTHORIZATION, &format!("Bearer {bearer}"))).await;
-        let answer = match sent {
+        let call = call.with(AUTHORIZATION, &format!("Bearer {bearer}"));
+        let answer = match self.send_within(LOGGED_IN_WITHIN, &call).await {
             Ok(answer) => answer,
             Err(Failed::Lost) => return Err(Failed::Lost), // it counts until another succeeds
             Err(not_sent) => {
-                logins.end(&self.digest, LoginEnded::NotSent).await;
+                logins.end(&self.login, LoginEnded::NotSent).await;
                 return Err(not_sent);
             }
         };
         let refusal = || client::refusal(&answer.body);
         match (answer.status, serde_json::from_slice::<SessionAnswer>(&answer.body)) {
             (200, Ok(opened)) => {
-                logins.end(&self.digest, LoginEnded::Succeeded).await;
+                logins.end(&self.login, LoginEnded::Succeeded).await;
                 info!(origin = self.origin(), "Opened a session at {}", self.origin());
                 Ok(Some(opened.session_token.into()))
             }
             (401, _) if BEARER_REFUSED.contains(&refusal().code.as_str()) => {
-                logins.end(&self.digest, LoginEnded::NotSent).await; // the gateway did not let it through
+                logins.end(&self.login, LoginEnded::NotSent).await; // the gateway did not let it through
                 Ok(None)
             }
             (429, _) => {
-                logins.end(&self.digest, LoginEnded::NotSent).await;
+                logins.end(&self.login, LoginEnded::NotSent).await;
                 Err(Failed::Wait(answer.retry_after.unwrap_or(LOGIN_UNDER_WAY)))
             }
             (400..=499, _) => {
-                logins.end(&self.digest, LoginEnded::Refused).await;
+                logins.end(&self.login, LoginEnded::Refused).await;
                 let words = refusal().words;
                 let told = format!(
                     "does not accept the user ({words}): correct thingspace.username and thingspace.password"
@@ -234,11 +264,15 @@ impl Session {
     }
 
     async fn send(&self, call: &Call) -> Tried<Answer> {
+        self.send_within(ANSWERED_WITHIN, call).await
+    }
+
+    async fn send_within(&self, within: Duration, call: &Call) -> Tried<Answer> {
         self.quota.take().map_err(Failed::Wait)?;
         let answer = tokio::select! {
             biased;
             answer = self.server.send(call) => answer,
-            () = self.clock.sleep(ANSWERED_WITHIN) => Err(Unanswered::Lost),
+            () = self.clock.sleep(within) => Err(Unanswered::Lost),
         };
         answer.map_err(|unanswered| match unanswered {
             Unanswered::Lost => Failed::Lost,
@@ -254,6 +288,19 @@ impl Session {
 
     fn refused(&self, why: &str) -> Failed {
         Failed::Trouble(Trouble::Credentials(format!("{} {why}.", self.origin()).into()))
+    }
+
+    /// Why an answer is none to what was asked, where it says nothing of that: it is for later, it is the account, or
+    /// this is not ThingSpace.
+    pub(super) fn beside_the_point(&self, answer: &Answer, path: &str) -> Option<Failed> {
+        let refusal = client::refusal(&answer.body);
+        match answer.status {
+            429 | 503 => Some(Failed::Wait(answer.retry_after.unwrap_or(NOT_NOW))),
+            403 => Some(Failed::Account(refusal.words)),
+            400 if ACCOUNT_REFUSED.contains(&refusal.code.as_str()) => Some(Failed::Account(refusal.words)),
+            404 | 405 => Some(self.not_it(answer.status, path)),
+            _ => None,
+        }
     }
 
     pub(super) fn not_it(&self, status: u16, path: &str) -> Failed {

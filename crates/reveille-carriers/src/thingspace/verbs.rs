@@ -58,7 +58,10 @@ pub(super) fn already(end: EndState) -> &'static [&'static str] {
         EndState::OutOfService => &["deactivated", "deactive"],
         EndState::OnPlan => &["on", "set"],
         EndState::Downloaded => &["downloaded"],
-        EndState::DownloadedAndEnabled | EndState::Enabled | EndState::InServiceAndEnabled => &["enabled"],
+        EndState::Enabled => &["enabled"],
+        // Asked for twice, these are refused for the first of what they do.
+        EndState::DownloadedAndEnabled => &["enabled", "downloaded"],
+        EndState::InServiceAndEnabled => &["enabled", "active", "activated"],
         EndState::Disabled => &["disabled"],
         EndState::Deleted => &["deleted"],
         EndState::Fallback => &["the", "fallback"],

@@ -42,14 +42,18 @@ pub async fn an_old_notice_is_forgotten(bench: &dyn Bench) {
     assert_eq!(known, [None, Some("done".into())]);
 }
 
-const CREDENTIALS: &str = "a digest";
+const LOGIN: &str = "who and where";
 
 async fn begin(house: &House, second: i64) -> LoginTurn {
-    house.begin_login(CREDENTIALS, 3, at(second), at(second + 60)).await.expect("answered")
+    begin_with(house, "a digest", second).await
+}
+
+async fn begin_with(house: &House, credentials: &str, second: i64) -> LoginTurn {
+    house.begin_login(LOGIN, credentials, 3, at(second), at(second + 60)).await.expect("answered")
 }
 
 async fn end(house: &House, ended: LoginEnd) {
-    house.end_login(CREDENTIALS, ended).await.expect("written");
+    house.end_login(LOGIN, ended).await.expect("written");
 }
 
 /// One login is under way at a time; what nobody heard the end of gives way in time, and counts as failed.
@@ -57,7 +61,7 @@ pub async fn logins_take_turns(bench: &dyn Bench) {
     let house = House::empty(bench).await;
     assert_eq!(begin(&house, 0).await, LoginTurn::Now);
     assert_eq!(begin(&house, 59).await, LoginTurn::Later);
-    let others = house.begin_login("other credentials", 3, at(1), at(61)).await.expect("answered");
+    let others = house.begin_login("another", "a digest", 3, at(1), at(61)).await.expect("answered");
     assert_eq!(others, LoginTurn::Now);
     assert_eq!(begin(&house, 60).await, LoginTurn::Now);
     end(&house, LoginEnd::NotSent).await;
@@ -84,4 +88,27 @@ pub async fn logins_that_fail_come_to_an_end(bench: &dyn Bench) {
     assert_eq!(begin(&house, 400).await, LoginTurn::Now);
     end(&house, LoginEnd::Refused).await;
     assert_eq!(begin(&house, 400).await, LoginTurn::NoMore);
+}
+
+/// Other credentials are tried once where the ones before had failed too often: what counts is the user's.
+pub async fn other_credentials_get_one_try(bench: &dyn Bench) {
+    let house = House::empty(bench).await;
+    for _ in 0..3 {
+        assert_eq!(begin(&house, 0).await, LoginTurn::Now);
+        end(&house, LoginEnd::Refused).await;
+    }
+    assert_eq!(begin(&house, 0).await, LoginTurn::NoMore);
+    assert_eq!(begin_with(&house, "others", 0).await, LoginTurn::Now);
+    end(&house, LoginEnd::Refused).await;
+    for credentials in ["others", "a digest", "yet others"] {
+        assert_eq!(begin_with(&house, credentials, 0).await, LoginTurn::NoMore, "{credentials}");
+    }
+    house.forgive_logins(2).await.expect("written");
+    assert_eq!(begin_with(&house, "yet others", 0).await, LoginTurn::Now);
+    end(&house, LoginEnd::Succeeded).await;
+    assert_eq!(
+        begin(&house, 0).await,
+        LoginTurn::Now,
+        "the first are not proven any more, and get their tries"
+    );
 }

@@ -128,7 +128,7 @@ async fn carriers(house: &House) {
     let compared = Compared { account, network, iccid, seen: Some(Seen::NoSuchProfile) };
     house.note_compared(vec![compared], at(66)).await.expect("noted");
     house.begin_comparing(network, at(66), at(67), Duration::ZERO).await.expect("begun");
-    house.begin_login("a digest", 3, at(66), at(67)).await.expect("begun");
+    house.begin_login("a login", "a digest", 3, at(66), at(67)).await.expect("begun");
 }
 
 async fn directory(house: &House) {

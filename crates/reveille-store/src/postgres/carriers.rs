@@ -36,31 +36,32 @@ impl Carriers for Postgres {
 
     async fn begin_login(
         &self,
+        login: &str,
         credentials: &str,
         failures_max: u32,
         at: Timestamp,
         until: Timestamp,
     ) -> Result<LoginTurn> {
-        let credentials = credentials.to_owned();
-        let begin = move |db: &mut Db| begin_login(db, &credentials, failures_max, at, until);
+        let (login, credentials) = (login.to_owned(), credentials.to_owned());
+        let begin = move |db: &mut Db| begin_login(db, &login, &credentials, failures_max, at, until);
         self.write("begin a login", 1, Urgency::Now, begin).await
     }
 
-    async fn end_login(&self, credentials: &str, ended: LoginEnd) -> Result<()> {
-        let credentials = credentials.to_owned();
+    async fn end_login(&self, login: &str, ended: LoginEnd) -> Result<()> {
+        let login = login.to_owned();
         let end = move |db: &mut Db| {
             let update = match ended {
                 LoginEnd::Succeeded => {
-                    "UPDATE carrier_login SET failures = 0, proven = true, begun_until = 0 WHERE credentials = $1"
+                    "UPDATE carrier_login SET failures = 0, proven = true, begun_until = 0 WHERE login = $1"
                 }
                 LoginEnd::Refused => {
-                    "UPDATE carrier_login SET proven = false, begun_until = 0 WHERE credentials = $1"
+                    "UPDATE carrier_login SET proven = false, begun_until = 0 WHERE login = $1"
                 }
                 LoginEnd::NotSent => {
-                    "UPDATE carrier_login SET failures = failures - 1, begun_until = 0 WHERE credentials = $1"
+                    "UPDATE carrier_login SET failures = failures - 1, begun_until = 0 WHERE login = $1"
                 }
             };
-            db.execute(update, &[&credentials]).map(drop)
+            db.execute(update, &[&login]).map(drop)
         };
         self.write("end a login", 1, Urgency::Now, end).await
     }
@@ -105,25 +106,28 @@ fn notices(db: &mut Db, of: &[NoticeKey]) -> Sql<Vec<Option<Box<str>>>> {
 
 fn begin_login(
     db: &mut Db,
+    login: &str,
     credentials: &str,
     failures_max: u32,
     at: Timestamp,
     until: Timestamp,
 ) -> Sql<LoginTurn> {
     db.execute(
-        "INSERT INTO carrier_login (credentials, failures, proven, begun_until) VALUES ($1, 0, false, 0)
-         ON CONFLICT DO NOTHING",
-        &[&credentials],
+        "INSERT INTO carrier_login (login, credentials, failures, proven, begun_until)
+         VALUES ($1, $2, 0, false, 0) ON CONFLICT DO NOTHING",
+        &[&login, &credentials],
     )?;
     let begun = db.execute(
-        "UPDATE carrier_login SET failures = failures + 1, begun_until = $1
-         WHERE credentials = $2 AND begun_until <= $3 AND (proven OR failures < $4)",
-        &[&until.0, &credentials, &at.0, &int(failures_max)],
+        "UPDATE carrier_login SET failures = failures + 1, begun_until = $1, proven = proven AND credentials = $2,
+                credentials = $2
+         WHERE login = $3 AND begun_until <= $4
+           AND CASE WHEN credentials = $2 THEN proven OR failures < $5 ELSE failures <= $5 END",
+        &[&until.0, &credentials, &login, &at.0, &int(failures_max)],
     )?;
     if begun > 0 {
         return Ok(LoginTurn::Now);
     }
-    let select = "SELECT begun_until FROM carrier_login WHERE credentials = $1";
-    let begun_until: i64 = get(&db.query_one(select, &[&credentials])?, "begun_until")?;
+    let select = "SELECT begun_until FROM carrier_login WHERE login = $1";
+    let begun_until: i64 = get(&db.query_one(select, &[&login])?, "begun_until")?;
     Ok(if begun_until > at.0 { LoginTurn::Later } else { LoginTurn::NoMore })
 }

@@ -34,31 +34,30 @@ impl Carriers for Sqlite {
 
     async fn begin_login(
         &self,
+        login: &str,
         credentials: &str,
         failures_max: u32,
         at: Timestamp,
         until: Timestamp,
     ) -> Result<LoginTurn> {
-        let credentials = credentials.to_owned();
-        let begin = move |db: &Connection| begin_login(db, &credentials, failures_max, at, until);
+        let (login, credentials) = (login.to_owned(), credentials.to_owned());
+        let begin = move |db: &Connection| begin_login(db, &login, &credentials, failures_max, at, until);
         self.write("begin a login", 1, Urgency::Now, begin).await
     }
 
-    async fn end_login(&self, credentials: &str, ended: LoginEnd) -> Result<()> {
-        let credentials = credentials.to_owned();
+    async fn end_login(&self, login: &str, ended: LoginEnd) -> Result<()> {
+        let login = login.to_owned();
         let end = move |db: &Connection| {
             let update = match ended {
                 LoginEnd::Succeeded => {
-                    "UPDATE carrier_login SET failures = 0, proven = 1, begun_until = 0 WHERE credentials = ?"
+                    "UPDATE carrier_login SET failures = 0, proven = 1, begun_until = 0 WHERE login = ?"
                 }
-                LoginEnd::Refused => {
-                    "UPDATE carrier_login SET proven = 0, begun_until = 0 WHERE credentials = ?"
-                }
+                LoginEnd::Refused => "UPDATE carrier_login SET proven = 0, begun_until = 0 WHERE login = ?",
                 LoginEnd::NotSent => {
-                    "UPDATE carrier_login SET failures = failures - 1, begun_until = 0 WHERE credentials = ?"
+                    "UPDATE carrier_login SET failures = failures - 1, begun_until = 0 WHERE login = ?"
                 }
             };
-            db.execute(update, [&credentials]).map(drop)
+            db.execute(update, [&login]).map(drop)
         };
         self.write("end a login", 1, Urgency::Now, end).await
     }
@@ -94,25 +93,28 @@ fn notices(db: &Connection, of: &[NoticeKey]) -> rusqlite::Result<Vec<Option<Box
 
 fn begin_login(
     db: &Connection,
+    login: &str,
     credentials: &str,
     failures_max: u32,
     at: Timestamp,
     until: Timestamp,
 ) -> rusqlite::Result<LoginTurn> {
     db.execute(
-        "INSERT INTO carrier_login (credentials, failures, proven, begun_until) VALUES (?, 0, 0, 0)
+        "INSERT INTO carrier_login (login, credentials, failures, proven, begun_until) VALUES (?, ?, 0, 0, 0)
          ON CONFLICT DO NOTHING",
-        [credentials],
+        [login, credentials],
     )?;
     let begun = db.execute(
-        "UPDATE carrier_login SET failures = failures + 1, begun_until = ?
-         WHERE credentials = ? AND begun_until <= ? AND (proven OR failures < ?)",
-        params![until.0, credentials, at.0, failures_max],
+        "UPDATE carrier_login SET failures = failures + 1, begun_until = ?1, proven = proven AND credentials = ?2,
+                credentials = ?2
+         WHERE login = ?3 AND begun_until <= ?4
+           AND (iif(credentials = ?2, proven OR failures < ?5, failures <= ?5))",
+        params![until.0, credentials, login, at.0, failures_max],
     )?;
     if begun > 0 {
         return Ok(LoginTurn::Now);
     }
-    let select = "SELECT begun_until FROM carrier_login WHERE credentials = ?";
-    let begun_until: i64 = db.query_row(select, [credentials], |row| row.get(0))?;
+    let select = "SELECT begun_until FROM carrier_login WHERE login = ?";
+    let begun_until: i64 = db.query_row(select, [login], |row| row.get(0))?;
     Ok(if begun_until > at.0 { LoginTurn::Later } else { LoginTurn::NoMore })
 }
