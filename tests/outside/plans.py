@@ -36,12 +36,14 @@ SMALL = {  # tables that may be walked through, and why
     "account": "one row per account, listed whole", "account_backlog": "at most 16 rows per account",
     "backlog": "at most 16 rows", "service_plan": "a few per account", "client": "as many as programs that call",
     "user": "as many as people and programs that log in", "user_account": "a few per user",
-    "listener": "three per account at most", "carrier_hold": "one per network", "server_key": "one row",
+    "listener": "three per account at most", "carrier_hold": "one per network",
+    "comparison": "one per network", "carrier_login": "one per user at a network", "server_key": "one row",
     "schema_version": "one row per migration", "request_sequence_seq": "a sequence is one row"}
 AS_BIG_AS_THE_BACKLOG = {  # partial indexes that may be read from end to end
-    "request_cancelled", "request_unended", "request_running", "callback_due"}
+    "request_cancelled", "request_unended", "request_running", "callback_due",
+    "profile_drift_of_network"}  # as many as there are drifts
 BIG = ["device", "profile", "request", "subrequest", "history", "callback", "request_fault", "idempotency_key",
-       "session", "attempt", "carrier_call", "page", "callback_document"]
+       "session", "attempt", "carrier_call", "page", "callback_document", "carrier_notice", "profile_drift"]
 # Functions whose statements may read all of a table until it is analyzed for the first time, which autovacuum does
 # within a minute or two of its first rows.
 UNTIL_ANALYZED = {"end", "keep_handles"}
@@ -218,6 +220,10 @@ def tables(profiles, subrequests):
             FROM generate_series(1, {last}) AS r;
         INSERT INTO page (sequence, number, account, of_pages, profiles)
             SELECT r, 2, 'account-' || r % {accounts}, 1, ARRAY[1] FROM generate_series(1, {last}, 10) AS r;
+        INSERT INTO carrier_notice SELECT 'request-' || n / 100, '8914800' || lpad(n::TEXT, 13, '0'), 'SUCCESS', 1780000000000 + n
+            FROM generate_series(1, {max(20_000, singles // 10)}) AS n;
+        INSERT INTO profile_drift SELECT '8914800' || lpad(n::TEXT, 13, '0'), 'account-' || n % {accounts}, 'global',
+                'not_in_service', 1780000000000 + n, 2, NULL FROM generate_series(1, 20000) AS n;
         INSERT INTO callback_document SELECT r, 2, 'account-' || r % {accounts}, '{{}}'
             FROM generate_series(1, {last}, 10) AS r;
         """]]
