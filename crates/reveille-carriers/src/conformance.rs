@@ -14,6 +14,7 @@ use reveille_domain::{
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver, error::TryRecvError};
 use tokio::task::JoinSet;
 
@@ -68,6 +69,9 @@ pub trait Bench: Send + Sync {
     async fn stranger(&self) -> Option<Subscription> {
         None
     }
+
+    /// Ends when what was accepted for later has had as long as the adapter asks for.
+    async fn waited(&self, _ask_after: Duration) {}
 
     /// The program behind the adapter, where there is one that can be stopped.
     fn peer(&self) -> Option<&dyn Peer> {
@@ -515,15 +519,26 @@ async fn settle(bench: &dyn Bench, batch: &[Operation]) {
 async fn settle_by(bench: &dyn Bench, carrier: &dyn Carrier, batch: &[Operation]) {
     let mut open = batch.to_vec();
     for _ in 0..TRIES_MAX {
-        let mut settled = HashSet::new();
+        let (mut settled, mut accepted, mut wait) = (HashSet::new(), HashMap::new(), None);
         for part in open.chunks(BATCH_MAX) {
-            settled
-                .extend(call(carrier, part).await.into_iter().filter_map(|(id, reply)| settles(id, &reply)));
+            for (id, reply) in call(carrier, part).await {
+                settled.extend(settles(id, &reply));
+                if let Reply::Pending { handle, ask_after } = reply {
+                    accepted.insert(id, handle);
+                    wait = wait.max(Some(ask_after));
+                }
+            }
         }
         open.retain(|operation| !settled.contains(&operation.id));
-        open.iter_mut().for_each(|operation| operation.begun_before = true);
+        for operation in &mut open {
+            operation.begun_before = true;
+            operation.accepted_as = accepted.remove(&operation.id).or(operation.accepted_as.take());
+        }
         if open.is_empty() {
             break;
+        }
+        if let Some(ask_after) = wait {
+            bench.waited(ask_after).await;
         }
     }
     assert!(

@@ -5,6 +5,7 @@ use crate::{Operation, Replies};
 use reveille_domain::{AccountName, Terms};
 use ring::digest;
 use std::sync::{Mutex, PoisonError};
+use tokio::sync::mpsc::Sender;
 
 /// How many targets a request may have. Source: contract §10.
 const TARGETS_MAX: usize = 10_000;
@@ -17,6 +18,9 @@ pub(super) struct Waiting {
     pub(super) instead_of: Option<Box<str>>,
     /// Whether nobody heard why.
     pub(super) second: bool,
+    /// Let go of when it was told: the call that it came with ends with the last.
+    #[expect(dead_code, reason = "it counts by being held")]
+    pub(super) until_told: Sender<()>,
 }
 
 impl Waiting {
@@ -121,7 +125,8 @@ mod tests {
             accepted_as: None,
             heard: None,
         };
-        Waiting { operation, replies: mpsc::unbounded_channel().0, instead_of: None, second: false }
+        let (replies, until_told) = (mpsc::unbounded_channel().0, mpsc::channel(1).0);
+        Waiting { operation, replies, instead_of: None, second: false, until_told }
     }
 
     #[test]

@@ -34,6 +34,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tracing::{debug, warn};
 use verbs::By;
 
@@ -326,6 +327,7 @@ impl Carrier for ThingSpace {
     }
 
     async fn apply(&self, operations: Vec<Operation>, replies: Replies) {
+        let (until_told, mut all_told) = mpsc::channel(1);
         let mut to_post = Vec::new();
         let mut to_ask: HashMap<(Box<str>, AccountName), Vec<Waiting>> = HashMap::new();
         for operation in operations {
@@ -333,7 +335,8 @@ impl Carrier for ThingSpace {
             match (said::standing(handle.as_deref()), heard) {
                 (Standing::ToMake { instead_of }, _) => {
                     let (instead_of, replies) = (instead_of.map(Into::into), replies.clone());
-                    to_post.push(Waiting { operation, replies, instead_of, second: false });
+                    let until_told = until_told.clone();
+                    to_post.push(Waiting { operation, replies, instead_of, second: false, until_told });
                 }
                 (Standing::Made { request, .. }, Some(notice)) => {
                     let reply = said::reply_to(&notice, request, operation.end_state);
@@ -341,17 +344,13 @@ impl Carrier for ThingSpace {
                 }
                 (Standing::Made { request, second }, None) => {
                     let key = (request.into(), operation.asked.account.clone());
-                    let replies = replies.clone();
-                    to_ask.entry(key).or_default().push(Waiting {
-                        operation,
-                        replies,
-                        instead_of: None,
-                        second,
-                    });
+                    let (replies, until_told) = (replies.clone(), until_told.clone());
+                    let waiting = Waiting { operation, replies, instead_of: None, second, until_told };
+                    to_ask.entry(key).or_default().push(waiting);
                 }
             }
         }
-        drop(replies);
+        drop((replies, until_told));
         let anew = Mutex::new(to_post);
         side_by_side(to_ask.into_iter().map(async |((request, account), asked)| {
             let asked = self.shared.ask(&request, &account, asked).await;
@@ -367,6 +366,7 @@ impl Carrier for ThingSpace {
                 shared.post_all().await;
             });
         }
+        let _ = all_told.recv().await; // which nobody sends: it ends with the last of them
     }
 
     async fn probe(&self) -> Health {

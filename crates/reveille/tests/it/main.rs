@@ -20,6 +20,7 @@ mod ending;
 mod entering;
 mod fleet;
 mod folder;
+mod forwarding;
 mod isolating;
 mod lasting;
 mod listener;
