@@ -10,7 +10,8 @@ API a proxy that holds answers.
 3. Sessions and tokens expire all the time: each is renewed, nobody is locked.
 4. The password is wrong: the gateway, started again and again and on several nodes, stops before the user is locked;
    nothing fails meanwhile, and all is done when the password is corrected.
-5. Gateway and upstream are killed while thousands of profiles are under way.
+5. Gateway and upstream are killed, and upstream is frozen, while thousands of profiles are under way.
+6. Of two nodes one is asked, and callbacks come to the other.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import http.client
 import http.server
 import json
 import random
+import signal
 import threading
 import time
 from collections import Counter
@@ -29,7 +31,7 @@ from proxy import Proxy
 from report import Report
 from server import (ACCOUNT, PASSWORD, SECRET, USER, Client, Server, apply_text, argument, arguments_of, fleet, run_proof,
                     scratch)
-from upstream import DOOR, THEIRS, Upstream, forwarding
+from upstream import DOOR, THEIRS, TIMEOUT, Upstream, forwarding
 
 ENDED_WITHIN = 120.0
 LOGIN_FAILURES_MAX = 5  # as ThingSpace has it
@@ -180,7 +182,7 @@ def scene(*arguments, **options):
 def proof(report, arguments):
     dice = random.Random(arguments.seed)
     for name, part in (("actions", actions), ("callbacks", callbacks), ("early", early), ("sessions", sessions), ("lockout", lockout),
-                       ("kills", kills)):
+                       ("kills", kills), ("nodes", two_nodes)):
         if arguments.only in (None, name):
             with scratch(report, f"gateway-{name}") as folder:
                 part(report, arguments, folder, dice)
@@ -346,6 +348,11 @@ def kills(report, arguments, folder, dice):
             request = at.act(action, everything)
             for number in range(arguments.kills):
                 time.sleep(dice.uniform(0.05, 0.5))
+                if number % 3 == 2:  # past the time that a call has
+                    at.upstream.process.send_signal(signal.SIGSTOP)
+                    time.sleep(TIMEOUT + 1.0)
+                    at.upstream.process.send_signal(signal.SIGCONT)
+                    continue
                 victim = (at.server, at.upstream)[number % 2]
                 victim.kill()
                 victim.start()
@@ -355,9 +362,26 @@ def kills(report, arguments, folder, dice):
             at.agree(report, action)
 
 
+def two_nodes(report, arguments, folder, dice):
+    with Cluster() as cluster:
+        shared = {"database": cluster.database(), "key": "ef" * 32, "before": 'database_lease = "6s"\n'}
+        with scene(folder, arguments, dice, profiles=200, ask_after="5m", **shared) as at:
+            everything = at.iccids("global")
+            carriers = forwarding(at.proxy.port, at.relay.port, ask_after="5m")
+            with Server(folder / "other", arguments.binary, carriers=carriers, **shared) as other:
+                other.start()
+                at.relay.to = other.port
+                began = time.monotonic()
+                report.equal("callbacks that come to another node count", at.told(at.act("profile_suspend", everything)),
+                             Counter({"SUCCESS": len(everything)}))
+                report.say(f"{len(everything)} profiles in {time.monotonic() - began:.2f} s, heard of by the other node")
+                report.equal("without a question", at.calls_there("status_v2"), 0)
+                at.agree(report, "by way of another node")
+
+
 def main():
     arguments = arguments_of(__doc__, argument("--profiles", type=int, default=1_000), argument("--kills", type=int, default=4),
-                             argument("--only", choices=("actions", "callbacks", "early", "sessions", "lockout", "kills")))
+                             argument("--only", choices=("actions", "callbacks", "early", "sessions", "lockout", "kills", "nodes")))
     run_proof(Report(), proof, arguments)
 
 

@@ -3,6 +3,7 @@
 from server import ACCOUNT, KEY, PASSWORD, SECRET, USER, Server, apply_text
 
 THEIRS = "0000777777-00001"  # what the account is called there
+TIMEOUT = 3.0  # seconds: the carrier's
 DOOR = ("gateway", "door-password")  # what its callbacks bring
 
 
@@ -20,7 +21,7 @@ class Upstream(Server):
 def forwarding(port, door, password=PASSWORD, ask_after="1s"):
     """The carriers' sections of a gateway before an upstream on `port`, which calls back at the port `door`."""
     section = f'''kind = "thingspace"
-timeout = "3s"
+timeout = "{TIMEOUT}s"
 retry_first = "50ms"
 retry_longest = "500ms"
 [carriers.NETWORK.thingspace]
