@@ -288,6 +288,7 @@ def drift(report, arguments, folder, dice):
             expected = {iccid: (False, False) for iccid in barred} | {gone: (True, None)}
             until(lambda: drifting(circle) == expected)
             report.equal("what was taken by hand is listed", drifting(circle), expected)
+            until(lambda: all(one.get("requestId") for one in listed(circle)))
             circle.server.kill()
             circle.server.start()
             circle.client = circle.server.client()
@@ -304,7 +305,7 @@ def drift(report, arguments, folder, dice):
                          Counter({"SUCCESS": 1}))
             for iccid in barred[1:]:
                 ctrl.enable(circle.imsis[iccid], ps=True, cs=True)
-        until(lambda: list(drifting(circle)) == [gone])
+        until(lambda: list(drifting(circle)) == [gone], within=90.0)  # the crash may have come amidst a comparison
         report.equal("what agrees again is not listed any more", list(drifting(circle)), [gone])
     finally:
         circle.close()
@@ -312,8 +313,11 @@ def drift(report, arguments, folder, dice):
 
 def drifting(circle):
     """What drifts: unknown to the HLR or not, and in service or not."""
-    listed = circle.client.pages(f"/api/reveille/v1/drift?account={ACCOUNT}", "profiles")
-    return {one["iccid"]: (one["unknown"], one.get("inService")) for one in listed}
+    return {one["iccid"]: (one["unknown"], one.get("inService")) for one in listed(circle)}
+
+
+def listed(circle):
+    return list(circle.client.pages(f"/api/reveille/v1/drift?account={ACCOUNT}", "profiles"))
 
 
 def until(happened, within=20.0):

@@ -27,8 +27,9 @@ const CONFIRMED_AFTER: Duration = Duration::from_secs(2);
 /// How long to wait where it is not this process's turn, or the network cannot be asked.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// How long a page may take before another process may take it up.
-const PAGE_LASTS_MAX: Duration = Duration::from_secs(120);
+/// How long a page may take before another process may take it up, or this one after a crash: two looks, as calls
+/// usually go. That two look at one page does no harm.
+const PAGE_LASTS_MAX: Duration = Duration::from_secs(30);
 
 /// How long a repeated telling of the same drift is recognised; longer than it can take to note that it was told.
 const TOLD_WITHIN: Duration = Duration::from_secs(24 * 3_600);
