@@ -36,8 +36,7 @@ const LOGGED_IN_WITHIN: Duration = Duration::from_secs(10);
 const NOT_NOW: Duration = Duration::from_secs(5);
 
 /// What is said of an account that the user there does not have. Source: contract §9.3.
-const ACCOUNT_REFUSED: [&str; 3] =
-    ["REQUEST_FAILED.AccountName", "REQUEST_FAILED.AccountNotFound", "INPUT_INVALID.Device.Account.Invalid"];
+const ACCOUNT_REFUSED: [&str; 2] = ["REQUEST_FAILED.AccountName", "REQUEST_FAILED.AccountNotFound"];
 
 /// How often one call is made: its token may have expired, and its session too.
 const MADE_MAX: usize = 3;
