@@ -12,6 +12,7 @@ API a proxy that holds answers.
    nothing fails meanwhile, and all is done when the password is corrected.
 5. Gateway and upstream are killed, and upstream is frozen, while thousands of profiles are under way.
 6. Of two nodes one is asked, and callbacks come to the other.
+7. So many calls may be made per minute: what is more waits, and nothing fails.
 """
 
 import contextlib
@@ -105,7 +106,7 @@ class Scene:
     """A gateway, its customer's listener, and the upstream that it forwards to."""
 
     def __init__(self, folder, arguments, dice, profiles=40, state="ACTIVE", upstream="", password=PASSWORD,
-                 ask_after="1s", **options):
+                 ask_after="1s", calls_per_minute=0, **options):
         self.folder, self.arguments = folder, arguments
         self.fleet = fleet(ACCOUNT, profiles, state=state)
         with contextlib.ExitStack() as stack:
@@ -116,7 +117,7 @@ class Scene:
             self.upstream.take(self.fleet)
             self.upstream.start()
             self.proxy = stack.enter_context(Proxy(self.upstream.port))
-            carriers = forwarding(self.proxy.port, self.relay.port, password, ask_after)
+            carriers = forwarding(self.proxy.port, self.relay.port, password, ask_after, calls_per_minute)
             self.server = stack.enter_context(Server(folder / "gateway", arguments.binary, carriers=carriers, **options))
             self.relay.to = self.server.port
             self.server.apply(apply_text({ACCOUNT: self.listener.url("/ok")}))
@@ -182,7 +183,7 @@ def scene(*arguments, **options):
 def proof(report, arguments):
     dice = random.Random(arguments.seed)
     for name, part in (("actions", actions), ("callbacks", callbacks), ("early", early), ("sessions", sessions), ("lockout", lockout),
-                       ("kills", kills), ("nodes", two_nodes)):
+                       ("kills", kills), ("nodes", two_nodes), ("quota", quota)):
         if arguments.only in (None, name):
             with scratch(report, f"gateway-{name}") as folder:
                 part(report, arguments, folder, dice)
@@ -379,9 +380,25 @@ def two_nodes(report, arguments, folder, dice):
                 at.agree(report, "by way of another node")
 
 
+def quota(report, arguments, folder, dice):
+    per_minute = 30
+    with scene(folder, arguments, dice, ask_after="5m", calls_per_minute=per_minute) as at:
+        began, one = time.monotonic(), at.iccids("global")[0]
+        told = [at.told(at.act(("profile_suspend", "profile_resume")[turn % 2], [one])) for turn in range(per_minute)]
+        took = time.monotonic() - began
+        made = sum(at.calls_there(call) for call in ("token", "login", "listener_list", "listener_register", "profile_suspend",
+                                                     "profile_resume")) - 2  # the scene's own
+        report.equal("what is beyond the quota waits, and nothing fails", Counter(map(str, told)),
+                     Counter({str(Counter({"SUCCESS": 1})): per_minute}))
+        report.check("no more calls were made than may be", made <= per_minute * (1 + took / 60) + 1, made, took)
+        report.check("and it was reached", made > per_minute, made)
+        report.say(f"{made} calls in {took:.1f} s at {per_minute} a minute")
+        at.agree(report, "within the quota", "ACTIVE")
+
+
 def main():
     arguments = arguments_of(__doc__, argument("--profiles", type=int, default=1_000), argument("--kills", type=int, default=4),
-                             argument("--only", choices=("actions", "callbacks", "early", "sessions", "lockout", "kills", "nodes")))
+                             argument("--only", choices=("actions", "callbacks", "early", "sessions", "lockout", "kills", "nodes", "quota")))
     run_proof(Report(), proof, arguments)
 
 

@@ -18,7 +18,7 @@ class Upstream(Server):
         return self.import_fleet([one._replace(account=THEIRS) for one in profiles], name)
 
 
-def forwarding(port, door, password=PASSWORD, ask_after="1s"):
+def forwarding(port, door, password=PASSWORD, ask_after="1s", calls_per_minute=0):
     """The carriers' sections of a gateway before an upstream on `port`, which calls back at the port `door`."""
     section = f'''kind = "thingspace"
 timeout = "{TIMEOUT}s"
@@ -35,5 +35,6 @@ callback_url = "http://127.0.0.1:{door}/api/reveille/v1/carriers/global/callback
 callback_username = "{DOOR[0]}"
 callback_password = "{DOOR[1]}"
 ask_after = "{ask_after}"
+calls_per_minute = {calls_per_minute}
 '''
     return {network: section.replace("NETWORK", network) for network in ("verizon-us", "global")}

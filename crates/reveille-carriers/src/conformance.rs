@@ -365,24 +365,27 @@ fn recorded(of: &Subscription) -> Profile {
 
 /// One operation per subscription, numbered as a request numbers its subrequests.
 fn operations(request: RequestId, subscriptions: &[Subscription], end_state: EndState) -> Vec<Operation> {
-    let numbered = (1..).zip(subscriptions.iter().cloned());
-    let asked = Arc::new(asked(end_state));
-    let operation = |(number, of): (u32, Subscription)| Operation {
-        id: OperationId { request, number },
-        iccid: of.iccid,
-        eid: of.eid,
-        imsi: of.imsi,
-        msisdn: of.msisdn,
+    let numbered = (1..).zip(subscriptions);
+    numbered.map(|(number, of)| operation(OperationId { request, number }, of, end_state)).collect()
+}
+
+/// The operation that brings a subscription to that end, asked for the first time.
+pub fn operation(id: OperationId, of: &Subscription, end_state: EndState) -> Operation {
+    Operation {
+        id,
+        iccid: of.iccid.clone(),
+        eid: of.eid.clone(),
+        imsi: of.imsi.clone(),
+        msisdn: of.msisdn.clone(),
         role: Role::Local,
-        asked: Arc::clone(&asked),
+        asked: Arc::new(asked(end_state)),
         end_state,
         service_plan: (end_state == EndState::OnPlan).then(|| PLAN.into()),
-        card: if end_state.touches_card() { of.card } else { Vec::new() },
+        card: if end_state.touches_card() { of.card.clone() } else { Vec::new() },
         begun_before: false,
         accepted_as: None,
         heard: None,
-    };
-    numbered.map(operation).collect()
+    }
 }
 
 /// A request that leads to that end.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use reveille_carriers::conformance::{self, Bench, Peer, Subscription};
 use reveille_carriers::osmo_hlr::{OsmoHlr, OsmoHlrConfig, Service};
 use reveille_carriers::{Carrier, Effect, Health, Operation, Reply, Trouble};
-use reveille_domain::{Clock, EndState, Imsi, OperationId, RequestId, Role};
+use reveille_domain::{Clock, EndState, Imsi, OperationId, RequestId};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -53,21 +53,8 @@ impl Net {
     }
 
     fn operation(&self, of: &Subscription, end_state: EndState) -> Operation {
-        Operation {
-            id: OperationId { request: self.request_id(), number: 1 },
-            iccid: of.iccid.clone(),
-            eid: of.eid.clone(),
-            imsi: of.imsi.clone(),
-            msisdn: None,
-            role: Role::Local,
-            asked: Arc::new(conformance::asked(end_state)),
-            end_state,
-            service_plan: None,
-            card: Vec::new(),
-            begun_before: false,
-            accepted_as: None,
-            heard: None,
-        }
+        let id = OperationId { request: self.request_id(), number: 1 };
+        conformance::operation(id, of, end_state)
     }
 
     fn serves(&self, imsi: &str) -> (Told, Told) {

@@ -10,7 +10,7 @@ use reveille_carriers::conformance::{self, Bench, Peer, Subscription};
 use reveille_carriers::tmf640::{Access, Tmf640, Tmf640Config};
 use reveille_carriers::{Carrier, Effect, Health, Notice, Operation, Reply, Trouble, Unheard, name_in};
 use reveille_domain::clock::ManualClock;
-use reveille_domain::{Clock, EndState, OperationId, RequestId, Role, Timestamp};
+use reveille_domain::{Clock, EndState, OperationId, RequestId, Timestamp};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -79,21 +79,7 @@ fn adapter(config: &Tmf640Config) -> Arc<Tmf640> {
 pub(crate) fn operation(of: &Subscription, end_state: EndState) -> Operation {
     static LAST: AtomicU64 = AtomicU64::new(1 << 40);
     let request = RequestId::from_random(LAST.fetch_add(1, Ordering::Relaxed).into());
-    Operation {
-        id: OperationId { request, number: 1 },
-        iccid: of.iccid.clone(),
-        eid: of.eid.clone(),
-        imsi: of.imsi.clone(),
-        msisdn: of.msisdn.clone(),
-        role: Role::Local,
-        asked: Arc::new(conformance::asked(end_state)),
-        end_state,
-        service_plan: None,
-        card: Vec::new(),
-        begun_before: false,
-        accepted_as: None,
-        heard: None,
-    }
+    conformance::operation(OperationId { request, number: 1 }, of, end_state)
 }
 
 /// The same operation, as it comes back when it was accepted under that handle.

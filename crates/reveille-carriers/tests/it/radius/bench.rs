@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use reveille_carriers::conformance::{self, Bench, Peer, Subscription};
 use reveille_carriers::radius::{Radius, RadiusConfig, Username};
 use reveille_carriers::{Carrier, Operation, Reply};
-use reveille_domain::{Clock, EndState, OperationId, RequestId, Role};
+use reveille_domain::{Clock, EndState, OperationId, RequestId};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -43,21 +43,8 @@ impl Net {
     }
 
     pub(crate) fn operation(&self, of: &Subscription, end_state: EndState) -> Operation {
-        Operation {
-            id: OperationId { request: self.request_id(), number: 1 },
-            iccid: of.iccid.clone(),
-            eid: of.eid.clone(),
-            imsi: of.imsi.clone(),
-            msisdn: None,
-            role: Role::Local,
-            asked: Arc::new(conformance::asked(end_state)),
-            end_state,
-            service_plan: None,
-            card: Vec::new(),
-            begun_before: false,
-            accepted_as: None,
-            heard: None,
-        }
+        let id = OperationId { request: self.request_id(), number: 1 };
+        conformance::operation(id, of, end_state)
     }
 
     /// What one try of an operation of its own is told.
