@@ -295,8 +295,7 @@ impl Session {
         let refusal = client::refusal(&answer.body);
         match answer.status {
             429 | 503 => Some(Failed::Wait(answer.retry_after.unwrap_or(NOT_NOW))),
-            403 => Some(Failed::Account(refusal.words)),
-            400 if ACCOUNT_REFUSED.contains(&refusal.code.as_str()) => Some(Failed::Account(refusal.words)),
+            status if refuses_account(status, &refusal.code) => Some(Failed::Account(refusal.words)),
             404 | 405 => Some(self.not_it(answer.status, path)),
             _ => None,
         }
@@ -309,6 +308,11 @@ impl Session {
         );
         Failed::Trouble(Trouble::Transport(words.into()))
     }
+}
+
+/// Whether a refusal is of the account, and so of all that is asked for in it; not of a device that is asked for.
+fn refuses_account(status: u16, code: &str) -> bool {
+    status == 403 || status == 400 && ACCOUNT_REFUSED.contains(&code)
 }
 
 fn digest_of<'a>(parts: impl IntoIterator<Item = &'a String>) -> String {
@@ -325,4 +329,17 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_is_not_in_the_account_is_not_the_account() {
+        assert!(refuses_account(403, ""));
+        assert!(refuses_account(400, "REQUEST_FAILED.AccountNotFound"));
+        assert!(!refuses_account(400, "INPUT_INVALID.Device.Account.Invalid"));
+        assert!(!refuses_account(400, "REQUEST_FAILED.DeviceNotFound"));
+    }
 }
