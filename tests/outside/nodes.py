@@ -163,13 +163,18 @@ class House:
             time.sleep(0.1)
 
     def fail_over(self):
-        """The database's machine is lost; the standby takes its place."""
-        if self.standby_lags:
-            self.standby.stop("immediate")
-            time.sleep(LAGS)
+        """The database's machine is lost, a while after its standby; the standby comes back and takes its place.
+
+        Before that the database crashes: started again, it shows also what waited for the standby, and is now
+        forgotten with the machine. Where commits wait, nobody may have been told of it."""
+        self.standby.stop("immediate")
+        time.sleep(LAGS)
+        if not self.standby_lags:
+            self.cluster.kill9()
+            self.cluster.start()
+            time.sleep(SHOWN_ALONE)
         self.cluster.kill9()
-        if self.standby_lags:
-            self.standby.start()
+        self.standby.start()
         for proxy in self.proxies:
             proxy.partition()
         self.standby.promote()
@@ -220,7 +225,8 @@ KINDS = (
     Kind("refuse", 3, "listener", (1, 4)),
     Kind("hang", 2, "listener", (1, 4)),
 )
-LAGS = 0.7  # seconds by which an asynchronous standby is behind
+LAGS = 0.7  # seconds by which a standby is behind
+SHOWN_ALONE = 2.0  # seconds for which the database shows what its standby does not have
 BEFORE_AND_AFTER = 3.0  # seconds of work before and after a failover
 BETWEEN = (0.1, 0.9)  # seconds from one fault to the next
 TAKES = {"node": 1.5, "way": 0.1, "database": 4.0, "listener": 0.1}  # seconds that a fault takes besides

@@ -20,6 +20,12 @@ const STATEMENT_WITHIN: Duration = Duration::from_secs(30);
 /// How long opening a connection may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long synchronous standbys may take to catch up with what a new session could see.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(5);
+
+/// A commit that changes nothing.
+const EMPTY_COMMIT: &str = "SELECT pg_logical_emit_message(true, 'reveille', '')";
+
 /// What each session is told: a commit is confirmed when it is on disk (and with synchronous standbys, on
 /// theirs), no statement waits long for another's rows, and a transaction whose node went away ends soon.
 ///
@@ -39,6 +45,12 @@ pub(super) enum SqlError {
     /// The database did not answer in time.
     #[error("the database did not answer within {0:?}")]
     Silent(Duration),
+    /// Its synchronous standbys do not have what it shows.
+    #[error(
+        "the database's synchronous standbys (synchronous_standby_names) did not confirm a commit within \
+         {FOLLOWED_WITHIN:?}: see that one is connected"
+    )]
+    Unfollowed,
     /// A column holds what nobody writes.
     #[error("column {column} holds {text:?}")]
     Corrupt {
@@ -102,7 +114,26 @@ impl Db {
             slot: 0,
         };
         db.batch(SESSION)?;
+        db.be_followed()?;
         Ok(db)
+    }
+
+    /// Ends when the database's synchronous standbys, if it has any, have all that this session can see.
+    ///
+    /// Whoever waits for a commit learns of it when they have it; but a database that comes back from a crash shows
+    /// also what had not got so far. Told to anybody, it would be a promise that a failover breaks. Such a commit is
+    /// followed by this one, which waits as all do.
+    fn be_followed(&mut self) -> Sql<()> {
+        let runtime = self.runtime.as_ref().expect("it is there until the connection is dropped");
+        let commit = async { Ok(self.client.batch_execute(EMPTY_COMMIT).await?) };
+        match within(runtime, FOLLOWED_WITHIN, commit) {
+            Err(SqlError::Silent(_)) => {
+                // Nobody else ends a session that waits for a standby, and there would be one more at each try.
+                let _ = within(runtime, CONNECT_WITHIN, tls::cancel(&self.client));
+                Err(SqlError::Unfollowed)
+            }
+            done => done,
+        }
     }
 
     /// Whether it must not be used again.

@@ -26,6 +26,12 @@ pub(super) async fn connect(url: &str) -> Sql<Client> {
     Ok(client)
 }
 
+/// Has the database end what this connection waits for.
+pub(super) async fn cancel(client: &Client) -> Sql<()> {
+    // The token remembers whether the connection has TLS, and the connector is not asked where it has none.
+    Ok(client.cancel_token().cancel_query(MakeRustlsConnect::new(client_config()?)).await?)
+}
+
 fn client_config() -> Sql<ClientConfig> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();

@@ -28,7 +28,7 @@ impl Cluster {
     /// # Panics
     /// Where PostgreSQL's programs are missing, or do not start.
     pub(crate) fn shared() -> &'static Self {
-        static SHARED: LazyLock<Result<Cluster, String>> = LazyLock::new(Cluster::start);
+        static SHARED: LazyLock<Result<Cluster, String>> = LazyLock::new(|| Cluster::start(&[]));
         SHARED.as_ref().unwrap_or_else(|why| panic!("there is no PostgreSQL for this test: {why}"))
     }
 
@@ -36,20 +36,35 @@ impl Cluster {
     pub(crate) fn fresh_database(&self) -> String {
         let name = format!("fresh_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         // From template0, which nobody can be connected to: a database in use cannot be copied.
-        let create = format!("CREATE DATABASE {name} TEMPLATE template0");
-        let mut psql = Command::new(&self.psql);
-        psql.args(["--no-psqlrc", "--quiet", "--command", &create, &self.url("postgres")]).env_clear();
-        let said = psql.output().expect("psql starts");
-        assert!(said.status.success(), "{create}: {}", String::from_utf8_lossy(&said.stderr));
+        self.psql(&format!("CREATE DATABASE {name} TEMPLATE template0"));
         self.url(&name)
     }
 
-    fn url(&self, database: &str) -> String {
+    /// What `psql` prints of a statement's answer.
+    pub(crate) fn psql(&self, sql: &str) -> String {
+        let mut psql = Command::new(&self.psql);
+        psql.args([
+            "--no-psqlrc",
+            "--quiet",
+            "--csv",
+            "--tuples-only",
+            "--command",
+            sql,
+            &self.url("postgres"),
+        ]);
+        let said = psql.env_clear().output().expect("psql starts");
+        assert!(said.status.success(), "{sql}: {}", String::from_utf8_lossy(&said.stderr));
+        String::from_utf8_lossy(&said.stdout).into_owned()
+    }
+
+    pub(crate) fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    fn start() -> Result<Self, String> {
+    /// One more, with lines of postgresql.conf of its own.
+    pub(crate) fn start(settings: &[&str]) -> Result<Self, String> {
         let mut script = Command::new(KEEPER);
+        script.args(settings);
         script.stdin(Stdio::piped()).stdout(Stdio::piped());
         script.process_group(0); // Ctrl-C must not end it before it has cleaned up
         let mut keeper = script.spawn().expect("the script starts");

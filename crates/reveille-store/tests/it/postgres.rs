@@ -39,3 +39,17 @@ impl Place for Database {
 pub(crate) fn config(url: &str) -> PostgresConfig {
     PostgresConfig { url: url.to_owned(), readers: 2, lease: LEASE }
 }
+
+/// Where a standby should have everything, nothing is shown that none has; and who gives up leaves no session waiting.
+#[test]
+fn a_database_without_its_synchronous_standby_is_not_opened() {
+    let cluster = Cluster::start(&["synchronous_standby_names = 'nobody'"]).unwrap();
+    let refused = Postgres::open(&config(&cluster.url("postgres"))).err().unwrap();
+    let why = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(why.contains("synchronous_standby_names"), "{why}");
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'reveille' AND wait_event = 'SyncRep'";
+    assert_eq!(cluster.psql(left).trim(), "0");
+    cluster.psql("ALTER SYSTEM SET synchronous_standby_names = ''");
+    cluster.psql("SELECT pg_reload_conf()");
+    Postgres::open(&config(&cluster.url("postgres"))).unwrap();
+}
