@@ -512,6 +512,27 @@ def check_attempts(report, world, client, interruptions):
     report.none(f"the recorded attempts are those that were heard ({len(keys)} callbacks)", unheard)
 
 
+def check_further(report, world, client, account, name, log_path):
+    """What a further listener was told is what its account's own one was: every outcome, in the same bytes, until it
+    acknowledged; it may have been told again where the own one may."""
+    heard = defaultdict(list)
+    for received in read_log(log_path):
+        body = json.loads(received.body)
+        heard[body["requestId"], body["deviceIds"][-1]["id"]].append(received)
+    outcomes = {(request["requestId"], sub["iccid"]): sub["number"] for request, sub in world.each_subrequest()
+                if request["account"] == account}
+    listed = {(one["requestId"], one["number"]): one for one in client.callbacks(account, f"&listener={name}")}
+    report.none(f"{name}: every outcome was told, and nothing else", sorted(map(str, outcomes.keys() ^ heard.keys())))
+    report.equal(f"{name}: every outcome has one callback in its list", len(listed), len(outcomes))
+    report.none(f"{name}: all is told in the bytes that the own listener heard",
+                (f"{key}: {received.body!r}" for key, sends in heard.items() for received in sends
+                 if key in world.sends and without_count(received.body) != without_count(world.sends[key][0][0].body)))
+    report.none(f"{name}: delivered means acknowledged",
+                (f"{key}: {listed.get((key[0], number))}, {[(one.at, one.status) for one in heard[key]]}"
+                 for key, number in outcomes.items() if key in heard
+                 and (listed.get((key[0], number), {}).get("state") == "delivered") != any(map(acknowledges, heard[key]))))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.strip(), formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", required=True, help="of the server, such as http://127.0.0.1:8080")

@@ -76,7 +76,7 @@ def run(report, arguments, number, kills, dice, manner):
     report.say(f"run {number}: {kills} kills, {manner.name}")
     with scratch(report, f"crash-{number}") as folder:
         workload = Workload(folder, arguments.binary, dice.random(), manner.latency, profiles=arguments.profiles,
-                            carrier=manner.carrier, next_bulk_below=manner.next_bulk_below)
+                            carrier=manner.carrier, next_bulk_below=manner.next_bulk_below, further=number % 2 == 1)
         try:
             live_and_die(workload, kills, dice)
             workload.finish(report)

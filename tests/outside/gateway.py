@@ -10,7 +10,8 @@ API a proxy that holds answers.
 3. Sessions and tokens expire all the time: each is renewed, nobody is locked.
 4. The password is wrong: the gateway, started again and again and on several nodes, stops before the user is locked;
    nothing fails meanwhile, and all is done when the password is corrected.
-5. Gateway and upstream are killed, and upstream is frozen, while thousands of profiles are under way.
+5. Gateway and upstream are killed, and upstream is frozen, while thousands of profiles are under way. The customer has
+   two listeners, of which one refuses all for a while; both are told everything.
 6. Of two nodes one is asked, and callbacks come to the other.
 7. So many calls may be made per minute: what is more waits, and nothing fails.
 """
@@ -27,16 +28,17 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from cluster import Cluster
-from listener import Listener
+from listener import Listener, without_count
 from proxy import Proxy
 from report import Report
-from server import (ACCOUNT, PASSWORD, SECRET, USER, Client, Server, apply_text, argument, arguments_of, fleet, run_proof,
+from server import (ACCOUNT, OWN, PASSWORD, SECRET, USER, Client, Server, apply_text, argument, arguments_of, fleet, run_proof,
                     scratch)
 from upstream import DOOR, THEIRS, TIMEOUT, Upstream, forwarding
 
 ENDED_WITHIN = 120.0
 LOGIN_FAILURES_MAX = 5  # as ThingSpace has it
 LOGINS_MAX = 3  # as Reveille promises
+BILLING = "billing"  # a further listener
 
 
 class Relay:
@@ -113,6 +115,7 @@ class Scene:
             self.relay = Relay(dice)
             stack.callback(self.relay.close)
             self.listener = stack.enter_context(Listener(folder / "callbacks.log"))
+            self.billing = stack.enter_context(Listener(folder / "billing.log"))
             self.upstream = stack.enter_context(Upstream(folder / "upstream", arguments.binary, more=upstream))
             self.upstream.take(self.fleet)
             self.upstream.start()
@@ -120,7 +123,8 @@ class Scene:
             carriers = forwarding(self.proxy.port, self.relay.port, password, ask_after, calls_per_minute)
             self.server = stack.enter_context(Server(folder / "gateway", arguments.binary, carriers=carriers, **options))
             self.relay.to = self.server.port
-            self.server.apply(apply_text({ACCOUNT: self.listener.url("/ok")}))
+            further = [(ACCOUNT, BILLING, self.billing.url("/ok"))]
+            self.server.apply(apply_text({ACCOUNT: self.listener.url("/ok")}, further=further))
             self.server.import_fleet(self.fleet)
             self.server.start()
             self.client, self.there = self.server.client(), self.upstream.client()
@@ -345,6 +349,7 @@ def kills(report, arguments, folder, dice):
     with scene(folder, arguments, dice, profiles=arguments.profiles) as at:
         at.relay.lost, at.relay.doubled, at.relay.delay = 0.1, 0.1, 0.5
         everything = at.iccids("global")
+        at.billing.answer(503)
         for action, state in (("profile_suspend", "SUSPEND"), ("profile_resume", "ACTIVE")):
             request = at.act(action, everything)
             for number in range(arguments.kills):
@@ -361,6 +366,19 @@ def kills(report, arguments, folder, dice):
             report.equal(f"{action}: every profile is told of once, as done", at.told(request),
                          Counter({"SUCCESS": len(everything)}))
             at.agree(report, action)
+            report.check("the own listener waited for no other", not tells(at.billing, request))
+            at.billing.answer()
+            at.client.wait_told(ACCOUNT, BILLING, ENDED_WITHIN)  # archived, most of it
+            at.client.call("POST", f"{OWN}/callbacks/replay", {"account": ACCOUNT, "listener": BILLING})
+            at.client.wait_told(ACCOUNT, BILLING, ENDED_WITHIN)
+            report.equal(f"{action}: the other is told the same", tells(at.billing, request), tells(at.listener, request))
+            at.billing.answer(503)
+
+
+def tells(listener, request_id):
+    """What a listener acknowledged of a request, each once."""
+    return {without_count(received.body) for received in listener.received()
+            if received.status == 200 and request_id.encode() in received.body}
 
 
 def two_nodes(report, arguments, folder, dice):

@@ -23,7 +23,7 @@ import time
 import uuid
 from collections import Counter, namedtuple
 
-from checker import check, instant
+from checker import check, check_further, instant
 from cluster import Cluster
 from journal import Journal
 from listener import Listener, read_log
@@ -49,6 +49,7 @@ SLOW_FOR_ALL, SLOW_MICROSECONDS = "commit_siblings = 0", 100_000  # a commit is 
 ACCOUNTS = tuple(f"0000{300_000 + number}-{number:05d}" for number in range(10))
 LARGE, TIMED = ACCOUNTS[0], ACCOUNTS[-1]  # one has enough for the largest request, one is left to what is timed
 PROFILES_OF_LARGE, PROFILES = 10_000, 1_200  # of the others
+FURTHER, WITH_FURTHER = "further", ACCOUNTS[1:3]  # accounts whose outcomes are told to one more listener
 PER_EUICC = 4
 NEXT_BULK = 1_500  # profiles in a bulk request; the first one of the large account has all, the contract's limit
 NEXT_BULK_BELOW = 3_000  # waiting profiles at which the next bulk request is sent
@@ -123,6 +124,8 @@ class House:
                 self.stack.enter_context(node)
             for account in ACCOUNTS:
                 self.listeners[account] = self.stack.enter_context(Listener(folder / f"callbacks-{account}.log"))
+            self.further = {account: self.stack.enter_context(Listener(folder / f"further-{account}.log"))
+                            for account in WITH_FURTHER}
         except BaseException:
             self.close()
             raise
@@ -133,7 +136,8 @@ class House:
 
     def start(self):
         urls = {account: listener.url("/flaky") for account, listener in self.listeners.items()}
-        self.nodes[0].apply(apply_text(urls, clients={KEY: SECRET, ROAMER: ROAMERS_SECRET}))
+        further = [(account, FURTHER, listener.url("/flaky")) for account, listener in self.further.items()]
+        self.nodes[0].apply(apply_text(urls, clients={KEY: SECRET, ROAMER: ROAMERS_SECRET}, further=further))
         self.nodes[1].import_fleet(self.fleet)
         for node in self.nodes:
             node.start(wait=False)
@@ -676,6 +680,8 @@ def wait_ended(report, work):
     try:
         for account in ACCOUNTS:
             client.wait_ended(account, max(1.0, began + ENDED_WITHIN - time.monotonic()))
+        for account in WITH_FURTHER:
+            client.wait_told(account, FURTHER, max(1.0, began + ENDED_WITHIN - time.monotonic()))
         report.say(f"nothing is under way any more, {time.monotonic() - began:.1f} s after")
     except TimeoutError as error:
         report.check("everything ended", False, error)
@@ -733,6 +739,8 @@ def judge(report, house, work, chaos):
                f"{work.signed_in} sessions roamed")
     check_deaths(report, client, chaos, sends)
     world = check(report, client, ACCOUNTS, house.journal_path, logs, house.fleet)
+    for account, listener in house.further.items():
+        check_further(report, world, client, account, FURTHER, listener.log)
     doubled = sum(len(some) - len({body.get("callbackCount") for _, body in some}) for some in world.sends.values())
     report.say(f"{len(sends)} callbacks received, {doubled} of them once more under one callbackCount")
     report.equal("the nodes stop in order", [node.stop() for node in house.nodes], [0] * NODES)

@@ -101,9 +101,9 @@ def read_fleet(path):
 
 # Files for `apply`
 
-def apply_text(listeners, users=None, operator=False, clients=None):
+def apply_text(listeners, users=None, operator=False, clients=None, further=()):
     """An apply file. `listeners`: account → URL or None; `users`: name → accounts (default: one of all);
-    `clients`: key → secret (default: one)."""
+    `clients`: key → secret (default: one); `further`: (account, name, URL) of further listeners."""
     lines = []
     for account, url in listeners.items():
         lines += ["[[account]]", f'name = "{account}"']
@@ -111,6 +111,8 @@ def apply_text(listeners, users=None, operator=False, clients=None):
             lines += ["[[account.service_plan]]", f'name = "{plan}"', f'network = "{network}"']
         if url:
             lines += ["[[account.listener]]", f'service = "{SERVICE}"', f'url = "{url}"']
+        for name, url in ((name, url) for owner, name, url in further if owner == account):
+            lines += ["[[account.listener]]", f'service = "{SERVICE}"', f'name = "{name}"', f'url = "{url}"']
     for key, secret in (clients or {KEY: SECRET}).items():
         lines += ["[[client]]", f'key = "{key}"', f'secret = "{secret}"']
     for name, accounts in (users or {USER: list(listeners)}).items():
@@ -463,6 +465,14 @@ class Client:
                 return requests
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{len(open_ones)} requests not ended after {within} s, such as {open_ones[0]}")
+            time.sleep(0.05)
+
+    def wait_told(self, account, listener, within):
+        """Waits until nothing waits for a further listener of the account."""
+        deadline = time.monotonic() + within
+        while waiting := self.get(f"{OWN}/callbacks?account={account}&listener={listener}&state=waiting&limit=1")["callbacks"]:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{waiting[0]} waits still after {within} s")
             time.sleep(0.05)
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 
-from checker import check
+from checker import check, check_further
 from journal import Journal
 from listener import Listener, count_lines
 from server import (ACCOUNT, ACTIONS, GLOBAL_PLAN, OWN, US_PLAN, NoAnswer, Server, action_body, apply_text, basic,
@@ -17,6 +17,7 @@ from server import (ACCOUNT, ACTIONS, GLOBAL_PLAN, OWN, US_PLAN, NoAnswer, Serve
 
 BULK = 10_000  # profiles in one bulk request, the contract's limit
 ALREADY_ACTIVE = 300
+FURTHER = "further"  # the name of a further listener
 MARKERS = "8999900"  # ICCIDs that only refused requests name begin so
 NEXT_BULK_BELOW = 3_000  # waiting profiles at which the next bulk request is sent
 REPEATS_WAITING = 20  # of them wait, so that some are sent after a crash
@@ -28,16 +29,18 @@ RETRIED_WITHIN = 90.0
 
 class Workload:
     def __init__(self, folder, binary, seed, latency, environment=None, profiles=BULK, carrier="",
-                 next_bulk_below=NEXT_BULK_BELOW):
+                 next_bulk_below=NEXT_BULK_BELOW, further=False):
         self.folder = folder
         self.random = random.Random(seed)
         self.listener = Listener(folder / "callbacks.log")
+        self.further = Listener(folder / "further.log") if further else None
         self.journal_path = folder / "journal.jsonl"
         self.journal = Journal(self.journal_path)
         self.server = Server(folder, binary, latency=latency, carrier=carrier)
         self.suspended = fleet(ACCOUNT, profiles)
         self.active = fleet(ACCOUNT, ALREADY_ACTIVE, first=profiles, state="ACTIVE")
-        self.server.apply(apply_text({ACCOUNT: self.listener.url("/flaky/callbacks")}))
+        further = [(ACCOUNT, FURTHER, self.further.url("/flaky/further"))] if further else []
+        self.server.apply(apply_text({ACCOUNT: self.listener.url("/flaky/callbacks")}, further=further))
         self.server.import_fleet(self.suspended + self.active)
         self.server.environment |= environment or {}  # for `serve` only: the imports above are durable
         self.up = threading.Event()
@@ -277,10 +280,16 @@ class Workload:
         cancelled = sum(request["cancelled"] for request in requests)
         report.say(f"{len(requests)} requests with {profiles} profiles, {cancelled} cancelled, {count_lines(self.listener.log)} "
                    f"callbacks received, {self.deaths} kills, {self.deaths_during_work} of them during work")
-        check(report, client, [ACCOUNT], self.journal_path, [self.listener.log], self.suspended + self.active)
+        if self.further:
+            client.wait_told(ACCOUNT, FURTHER, ENDED_WITHIN)
+        world = check(report, client, [ACCOUNT], self.journal_path, [self.listener.log], self.suspended + self.active)
+        if self.further:
+            check_further(report, world, client, ACCOUNT, FURTHER, self.further.log)
 
     def close(self):
         self.over.set()
         self.up.set()
         self.server.kill()
         self.listener.stop()
+        if self.further:
+            self.further.stop()

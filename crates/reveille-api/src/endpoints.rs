@@ -2,7 +2,9 @@
 
 use crate::openapi::{Answer, Schema, document};
 use crate::refused::{Dialect, Refused};
-use crate::reveille::{callbacks, carriers, drift, events, profiles, requests, timeline};
+use crate::reveille::{
+    callbacks, carriers, drift, events, listeners as further, profiles, requests, timeline,
+};
 use crate::thingspace::profile_actions::ActionCall;
 use crate::thingspace::{device_queries, listeners, profile_actions, session, status, token};
 use crate::{App, health};
@@ -329,6 +331,7 @@ fn own_endpoints(get: &Method, post: &Method) -> Vec<Endpoint> {
         endpoint("callbacks", get(), "/api/reveille/v1/callbacks", "List callbacks", callbacks::list)
             .query(&[
                 ACCOUNT,
+                ("listener", "For this further listener; left out, for the services' own"),
                 ("requestId", "Of this request"),
                 ("state", "`waiting`, `delivered` or `archived`"),
                 AFTER,
@@ -360,6 +363,34 @@ fn own_endpoints(get: &Method, post: &Method) -> Vec<Endpoint> {
             callbacks::replay_one,
         )
         .answers::<callbacks::ReplayAnswer>(),
+        endpoint(
+            "listeners",
+            get(),
+            "/api/reveille/v1/listeners",
+            "List listeners, the services' own and further ones",
+            further::list,
+        )
+        .query(&[ACCOUNT])
+        .answers::<further::ListenerList>(),
+        endpoint(
+            "further_listener_register",
+            Method::PUT,
+            "/api/reveille/v1/listeners/{service}/{name}",
+            "Register a further listener, who is told what the service's own is told from now on",
+            further::register,
+        )
+        .query(&[ACCOUNT])
+        .takes::<further::FurtherListenerBody>()
+        .answers::<further::ListenerList>(),
+        endpoint(
+            "further_listener_deregister",
+            Method::DELETE,
+            "/api/reveille/v1/listeners/{service}/{name}",
+            "Deregister a further listener; what waits for it is archived",
+            further::deregister,
+        )
+        .query(&[ACCOUNT])
+        .answers::<further::ListenerList>(),
         endpoint(
             "drift",
             get(),

@@ -7,6 +7,7 @@ mod auth;
 mod door;
 mod endpoints;
 mod health;
+mod listening;
 mod openapi;
 mod passwords;
 mod paths;

@@ -114,6 +114,55 @@ impl fmt::Display for AccountName {
     }
 }
 
+/// Which of a service's listeners: its own, which ThingSpace's call registers, or a further one, by a name of 1 to 16
+/// lower-case letters, digits and hyphens.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerName([u8; ListenerName::LENGTH_MAX]);
+
+impl ListenerName {
+    const LENGTH_MAX: usize = 16;
+
+    /// The service's own, which has no name.
+    pub const OWN: Self = Self([0; Self::LENGTH_MAX]);
+
+    /// Whether it is the service's own.
+    pub fn is_own(self) -> bool {
+        self == Self::OWN
+    }
+
+    /// The name; empty of the service's own.
+    pub fn as_str(&self) -> &str {
+        let length = self.0.iter().position(|byte| *byte == 0).unwrap_or(Self::LENGTH_MAX);
+        std::str::from_utf8(&self.0[..length]).unwrap_or_default()
+    }
+}
+
+impl FromStr for ListenerName {
+    type Err = InvalidIdentifier;
+    fn from_str(text: &str) -> Result<Self, InvalidIdentifier> {
+        let is_known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if !(1..=Self::LENGTH_MAX).contains(&text.len()) || !text.bytes().all(is_known) {
+            let expected = "a listener's name has 1 to 16 lower-case letters, digits and hyphens";
+            return Err(InvalidIdentifier { expected });
+        }
+        let mut name = Self::OWN;
+        name.0[..text.len()].copy_from_slice(text.as_bytes());
+        Ok(name)
+    }
+}
+
+impl fmt::Debug for ListenerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for ListenerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// The name of one request: a UUID, written in lower case. Source: contract §4; RFC 9562.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(u128);
@@ -189,6 +238,18 @@ mod tests {
         assert!("d1f085265443-4054-9a29-4456490ea9f8".parse::<RequestId>().is_err());
         let made = RequestId::from_random(u128::MAX).to_string();
         assert_eq!(made, "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
+
+    #[test]
+    fn a_listeners_name_is_short_and_reads_back() {
+        for good in ["a", "noc", "billing-2", "exactly-16-chars"] {
+            let name: ListenerName = good.parse().unwrap();
+            assert_eq!((name.as_str(), name.is_own()), (good, false));
+        }
+        for bad in ["", "NOC", "a b", "exactly-17-chars-", "über"] {
+            assert!(bad.parse::<ListenerName>().is_err(), "{bad}");
+        }
+        assert_eq!(ListenerName::OWN.as_str(), "");
     }
 
     #[test]

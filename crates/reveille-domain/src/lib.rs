@@ -12,7 +12,7 @@ mod retry;
 pub mod rules;
 
 pub use clock::{Clock, Timestamp};
-pub use ids::{AccountName, Eid, Iccid, Imei, Imsi, InvalidIdentifier, Msisdn, RequestId};
+pub use ids::{AccountName, Eid, Iccid, Imei, Imsi, InvalidIdentifier, ListenerName, Msisdn, RequestId};
 pub use profile::{
     Condition, Doubt, EndState, Network, Profile, ProfileState, ProfileStatus, Role, SuspendedBy,
 };

@@ -3,7 +3,7 @@
 use crate::Shared;
 use reveille_callbacks::{ListenerUrl, UrlRefused};
 use reveille_domain::Timestamp;
-use reveille_store::Outlet;
+use reveille_store::{Listener, Outlet};
 use reveille_wire::Credentials;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -80,10 +80,9 @@ impl Listeners {
 
 async fn read(shared: &Shared, outlet: &Outlet) -> reveille_store::Result<Option<Destination>> {
     let listeners = shared.store.listeners(&outlet.account).await?;
-    let Some(listener) = listeners.into_iter().find(|listener| *listener.service == *outlet.service.name())
-    else {
-        return Ok(None);
-    };
+    let (service, name) = (outlet.service.name(), outlet.listener);
+    let of_outlet = |listener: &Listener| *listener.service == *service && listener.name == name;
+    let Some(listener) = listeners.into_iter().find(of_outlet) else { return Ok(None) };
     let password = listener.password.as_deref().map(|sealed| shared.secrets.open(sealed).unwrap_or_default());
     let credentials = match (listener.username, password) {
         (None, None) => None,

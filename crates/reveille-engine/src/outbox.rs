@@ -1,4 +1,4 @@
-//! Callbacks on their way: a bounded queue per account, and how many connections its listener has.
+//! Callbacks on their way: a bounded queue per listener, and how many connections it has.
 //!
 //! What is due but not in memory stands in the store; a queue knows from when on that may be so.
 
@@ -427,7 +427,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reveille_domain::{Action, Left, ProfileState, RequestId, Subject, Terms, Told};
+    use reveille_domain::{Action, Left, ListenerName, ProfileState, RequestId, Subject, Terms, Told};
     use reveille_store::RequestHead;
 
     const NOW: Timestamp = Timestamp(0);
@@ -446,7 +446,8 @@ mod tests {
         let subject = Subject::Profile(format!("8914800{number:013}").parse().unwrap());
         let result = Ok(Left::Device(ProfileState::Active));
         let told = Told { subject, eid: None, imei: None, msisdn: None, result };
-        Callback { request: Arc::new(request), number, told, series: 1, attempts: 0 }
+        let listener = ListenerName::OWN;
+        Callback { request: Arc::new(request), number, listener, told, series: 1, attempts: 0 }
     }
 
     /// Attempts whatever waits, and has it marked as delivered; the numbers.

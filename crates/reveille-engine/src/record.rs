@@ -4,9 +4,10 @@ use crate::order::Item;
 use crate::perform::notice_key;
 use crate::{Busy, Chain, Shared};
 use reveille_carriers::name_in;
-use reveille_domain::{Left, Timestamp, Told};
+use reveille_domain::{Left, ListenerName, Timestamp, Told};
 use reveille_store::{
     Callback, Change, Handed, Lane, Outlet, Recorded, Recording, SettlingCall, UnsettledCall, Warning,
+    Written,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -109,7 +110,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut to_record: mpsc::UnboundedRecei
         if !batch.recordings.is_empty() {
             let (recorded, since) = record(&shared, &batch.recordings).await;
             release(&shared, &batch.items);
-            tell(&shared, batch.recordings, &recorded, since);
+            tell(&shared, batch.recordings, &recorded.each, since);
+            expect(&shared, &recorded.further);
         }
         shared.outbox.end_recording();
         drop(batch.busy);
@@ -189,7 +191,7 @@ async fn keep(shared: &Shared, to_ask_about: Vec<ToAskAbout>) {
 
 /// Writes warnings until that is confirmed, and has them told.
 async fn write_warnings(shared: &Shared, warnings: Vec<Warning>) {
-    let (written, since) = loop {
+    let (Written { each, further }, since) = loop {
         let since = shared.now();
         match shared.store.warn(warnings.clone()).await {
             Ok(written) => break (written, since),
@@ -199,16 +201,18 @@ async fn write_warnings(shared: &Shared, warnings: Vec<Warning>) {
         }
         shared.clock.sleep(AGAIN_AFTER).await;
     };
-    for (warning, _) in warnings.into_iter().zip(written).filter(|(_, written)| *written) {
+    for (warning, _) in warnings.into_iter().zip(each).filter(|(_, written)| *written) {
         let Warning { request, number, told, .. } = warning;
-        shared.outbox.offer(Callback { request, number, told, series: 1, attempts: 0 }, since);
+        let listener = ListenerName::OWN;
+        shared.outbox.offer(Callback { request, number, listener, told, series: 1, attempts: 0 }, since);
     }
+    expect(shared, &further);
     shared.outbox.wake();
 }
 
 /// Writes until it is confirmed: the guard of each outcome makes a repetition safe. With when that began, from
 /// which on the callbacks are this process's to attempt.
-async fn record(shared: &Shared, recordings: &[Recording]) -> (Vec<Recorded>, Timestamp) {
+async fn record(shared: &Shared, recordings: &[Recording]) -> (Written<Recorded>, Timestamp) {
     loop {
         let since = shared.now();
         match shared.store.record(recordings.to_vec()).await {
@@ -245,6 +249,13 @@ fn without_document(mut told: Told) -> Told {
     told
 }
 
+/// What further listeners are told is read from the store.
+fn expect(shared: &Shared, further: &[Outlet]) {
+    for outlet in further {
+        shared.outbox.expect(outlet, shared.now());
+    }
+}
+
 fn tell(shared: &Shared, recordings: Vec<Recording>, recorded: &[Recorded], since: Timestamp) {
     shared.progress.touch(recordings.iter().map(|recording| recording.request.id));
     shared.metrics.ended(&recordings, recorded);
@@ -253,8 +264,10 @@ fn tell(shared: &Shared, recordings: Vec<Recording>, recorded: &[Recorded], sinc
         match recorded {
             Recorded::Now => {
                 let (request, number) = (recording.request, recording.number);
-                let told = without_document(recording.told);
-                shared.outbox.offer(Callback { request, number, told, series: 1, attempts: 0 }, since);
+                let (listener, told) = (ListenerName::OWN, without_document(recording.told));
+                shared
+                    .outbox
+                    .offer(Callback { request, number, listener, told, series: 1, attempts: 0 }, since);
             }
             // Its callback stands in the store; nobody but the store may know of it.
             Recorded::Before => {

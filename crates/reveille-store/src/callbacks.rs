@@ -2,7 +2,7 @@
 
 use crate::{RequestHead, Result};
 use async_trait::async_trait;
-use reveille_domain::{AccountName, Left, Position, RequestId, Service, Timestamp, Told};
+use reveille_domain::{AccountName, Left, ListenerName, Position, RequestId, Service, Timestamp, Told};
 use std::sync::Arc;
 
 /// Callbacks and their delivery attempts.
@@ -37,19 +37,25 @@ pub trait Callbacks: Send + Sync + 'static {
     async fn callback(&self, name: CallbackName) -> Result<Option<(CallbackView, Vec<AttemptView>)>>;
 }
 
-/// Where callbacks leave: an account's listener for one service.
+/// Where callbacks leave: one of an account's listeners for one service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Outlet {
     /// The account.
     pub account: AccountName,
     /// The service.
     pub service: Service,
+    /// Which of its listeners.
+    pub listener: ListenerName,
 }
 
 impl Outlet {
-    /// Where the callbacks of a request leave.
+    /// Where a request's callbacks leave to the service's own listener.
     pub fn of(request: &RequestHead) -> Self {
-        Self { account: request.account.clone(), service: request.action.service() }
+        Self {
+            account: request.account.clone(),
+            service: request.action.service(),
+            listener: ListenerName::OWN,
+        }
     }
 }
 
@@ -69,6 +75,15 @@ pub struct CallbackKey {
     pub position: Position,
     /// What it tells of it.
     pub tells: Tells,
+    /// Whom.
+    pub listener: ListenerName,
+}
+
+impl CallbackKey {
+    /// Whether it is among those that its request counts: of each outcome, that for the service's own listener.
+    pub fn is_counted(&self) -> bool {
+        self.tells == Tells::Outcome && self.listener.is_own()
+    }
 }
 
 /// What a callback is called outside.
@@ -80,6 +95,8 @@ pub struct CallbackName {
     pub number: u32,
     /// What it tells of it.
     pub tells: Tells,
+    /// Whom.
+    pub listener: ListenerName,
 }
 
 /// A callback that is to be delivered.
@@ -89,6 +106,8 @@ pub struct Callback {
     pub request: Arc<RequestHead>,
     /// The subrequest's number.
     pub number: u32,
+    /// Whom it tells.
+    pub listener: ListenerName,
     /// What it says.
     pub told: Told,
     /// Which series of attempts this is, from 1.
@@ -101,17 +120,22 @@ impl Callback {
     /// Where it is kept.
     pub fn key(&self) -> CallbackKey {
         let position = Position { sequence: self.request.sequence, number: self.number };
-        CallbackKey { position, tells: self.tells() }
+        CallbackKey { position, tells: self.tells(), listener: self.listener }
     }
 
     /// What it is called outside.
     pub fn name(&self) -> CallbackName {
-        CallbackName { request: self.request.id, number: self.number, tells: self.tells() }
+        CallbackName {
+            request: self.request.id,
+            number: self.number,
+            tells: self.tells(),
+            listener: self.listener,
+        }
     }
 
     /// Where it leaves.
     pub fn outlet(&self) -> Outlet {
-        Outlet::of(&self.request)
+        Outlet { listener: self.listener, ..Outlet::of(&self.request) }
     }
 
     fn tells(&self) -> Tells {
@@ -120,6 +144,15 @@ impl Callback {
             _ => Tells::Outcome,
         }
     }
+}
+
+/// What was written, and whom besides the services' own listeners it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written<T> {
+    /// One for each that was to be written.
+    pub each: Vec<T>,
+    /// The outlets of further listeners that have callbacks of them, as far as they were written, now or before.
+    pub further: Vec<Outlet>,
 }
 
 /// The end of an attempt.
@@ -189,6 +222,8 @@ pub enum ReplayScope {
     Account {
         /// The account.
         account: AccountName,
+        /// Those for this listener.
+        listener: ListenerName,
         /// Of this request.
         request: Option<RequestId>,
         /// Recorded at this time or later.
@@ -227,6 +262,8 @@ pub enum CallbackState {
 pub struct CallbackFilter {
     /// Of this account.
     pub account: AccountName,
+    /// For this listener.
+    pub listener: ListenerName,
     /// Of this request.
     pub request: Option<RequestId>,
     /// Only in this state.

@@ -19,6 +19,7 @@ mod forgetting;
 mod house;
 mod inventory;
 mod lasting;
+mod listening;
 mod recording;
 mod replaying;
 mod showing;
@@ -39,6 +40,7 @@ pub use drift::*;
 pub use forgetting::*;
 pub use inventory::*;
 pub use lasting::*;
+pub use listening::*;
 pub use recording::*;
 pub use replaying::*;
 pub use showing::*;
@@ -192,6 +194,12 @@ macro_rules! each_part_of_store_conformance {
             a_warning_counts_in_no_request
             a_warning_ends_with_its_subrequest
             services_do_not_mix
+            further_listeners_are_told_too
+            a_further_listener_is_told_while_it_is_registered
+            one_listeners_callbacks_are_listed_and_replayed
+            a_request_stays_while_a_further_listener_waits
+            further_listeners_are_warned_too
+            a_service_has_its_own_listener_and_further_ones
             calls_to_carriers_stand_in_the_timeline
             what_requests_write_outlasts_a_restart
             what_the_directory_writes_outlasts_a_restart

@@ -2,7 +2,10 @@
 
 use crate::Result;
 use async_trait::async_trait;
-use reveille_domain::{AccountName, Network, Timestamp};
+use reveille_domain::{AccountName, ListenerName, Network, Timestamp};
+
+/// How many further listeners a service of an account may have.
+pub const FURTHER_LISTENERS_MAX: usize = 8;
 
 /// Accounts and what belongs to them, and who acts for them.
 #[async_trait]
@@ -59,13 +62,13 @@ pub trait Directory: Send + Sync + 'static {
     /// Lets a locked user log in again; false where there is none of that name.
     async fn unlock(&self, user: &str) -> Result<bool>;
 
-    /// Registers a listener, in the place of the one that the account has for that service.
+    /// Registers a listener, in the place of the one of that name that the account has for that service.
     async fn register(&self, account: &AccountName, listener: Listener) -> Result<()>;
 
     /// Removes a listener; false where there was none.
-    async fn deregister(&self, account: &AccountName, service: &str) -> Result<bool>;
+    async fn deregister(&self, account: &AccountName, service: &str, name: ListenerName) -> Result<bool>;
 
-    /// The account's listeners.
+    /// The account's listeners, by service and name.
     async fn listeners(&self, account: &AccountName) -> Result<Vec<Listener>>;
 
     /// The account's plans.
@@ -203,6 +206,8 @@ pub struct Session {
 pub struct Listener {
     /// The callback service.
     pub service: Box<str>,
+    /// Which of the service's listeners it is.
+    pub name: ListenerName,
     /// The URL.
     pub url: Box<str>,
     /// Echoed in callbacks.

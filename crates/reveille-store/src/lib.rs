@@ -19,12 +19,12 @@ mod writer;
 
 pub use callbacks::{
     ArchiveReason, AttemptResult, AttemptView, Callback, CallbackFilter, CallbackKey, CallbackName,
-    CallbackState, CallbackView, Callbacks, Mark, Outlet, ReplayScope, Replayed, Tells,
+    CallbackState, CallbackView, Callbacks, Mark, Outlet, ReplayScope, Replayed, Tells, Written,
 };
 pub use carriers::{Carriers, KeptNotice, LoginEnd, LoginTurn, NoticeKey};
 pub use directory::{
-    Applied, Client, ClientDeclaration, Declaration, Directory, Listener, ListenerDeclaration, LoginFailure,
-    Session, User, UserDeclaration,
+    Applied, Client, ClientDeclaration, Declaration, Directory, FURTHER_LISTENERS_MAX, Listener,
+    ListenerDeclaration, LoginFailure, Session, User, UserDeclaration,
 };
 pub use drift::{Compared, Drift, DriftView, Seen, Standing};
 pub use inventory::{

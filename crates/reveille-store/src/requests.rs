@@ -1,6 +1,6 @@
 //! The port's part about requests: accept them, read back what waits, record outcomes, show them.
 
-use crate::{DeviceKey, ProfileKey, Result};
+use crate::{DeviceKey, ProfileKey, Result, Written};
 use async_trait::async_trait;
 use reveille_domain::{
     AccountName, Action, Condition, Doubt, Fault, Network, Part, Position, Profile, RequestId, Subject,
@@ -91,11 +91,11 @@ pub trait Requests: Send + Sync + 'static {
     /// Writes outcomes, each with its profile's new state, its history entry and its callback, in one
     /// transaction; a warning of it that still waits is archived in the same. One that has ended before keeps
     /// its first outcome; one whose guard does not hold any more is refused.
-    async fn record(&self, recordings: Vec<Recording>) -> Result<Vec<Recorded>>;
+    async fn record(&self, recordings: Vec<Recording>) -> Result<Written<Recorded>>;
 
     /// Writes that subrequests are slow, each with a callback that says so, unless one was written before or
     /// the subrequest has ended; whether it was written now.
-    async fn warn(&self, warnings: Vec<Warning>) -> Result<Vec<bool>>;
+    async fn warn(&self, warnings: Vec<Warning>) -> Result<Written<bool>>;
 
     /// Writes calls to carriers that left their operations unsettled, for the timeline.
     async fn note_calls(&self, calls: Vec<UnsettledCall>) -> Result<()>;

@@ -3,13 +3,15 @@
 use anyhow::{Context, Result, anyhow, ensure};
 use reveille_api::{hash_password, random_password};
 use reveille_callbacks::Guard;
-use reveille_domain::{AccountName, Network, Timestamp};
+use reveille_domain::{AccountName, ListenerName, Network, Timestamp};
 use reveille_engine::{Random, Secrets};
 use reveille_store::{
-    ClientDeclaration, Declaration, ITSELF, Listener, ListenerDeclaration, UserDeclaration,
+    ClientDeclaration, Declaration, FURTHER_LISTENERS_MAX, ITSELF, Listener, ListenerDeclaration,
+    UserDeclaration,
 };
 use reveille_wire::answers::{CREDENTIAL_CHARS_MAX, SERVICES};
 use serde::Deserialize;
+use std::collections::HashMap;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,6 +45,7 @@ struct ServicePlan {
 #[serde(deny_unknown_fields)]
 struct DeclaredListener {
     service: String,
+    name: Option<String>,
     url: String,
     username: Option<String>,
     password: Option<String>,
@@ -116,8 +119,16 @@ fn declare_account(account: Account, keeping: &Keeping<'_>, declared: &mut Decla
         ensure!(!plan.name.is_empty(), "a service plan needs a name");
         declared.declaration.service_plans.push((name.clone(), network, plan.name.into()));
     }
+    let mut further: HashMap<String, usize> = HashMap::new();
     for listener in account.listener {
+        let service = listener.service.clone();
         let listener = declare_listener(listener, keeping)?;
+        let so_far = further.entry(service.clone()).or_default();
+        *so_far += usize::from(!listener.name.is_own());
+        ensure!(
+            *so_far <= FURTHER_LISTENERS_MAX,
+            "listener {service}: a service has at most {FURTHER_LISTENERS_MAX} with names"
+        );
         declared.declaration.listeners.push(ListenerDeclaration { account: name.clone(), listener });
     }
     declared.declaration.accounts.push(name);
@@ -135,8 +146,11 @@ fn declare_listener(listener: DeclaredListener, keeping: &Keeping<'_>) -> Result
         listener.service
     );
     keeping.guard.check(&listener.url).with_context(|| format!("listener {}", listener.service))?;
+    let name = listener.name.as_deref().map_or(Ok(ListenerName::OWN), str::parse);
+    let name = name.with_context(|| format!("listener {}: name", listener.service))?;
     Ok(Listener {
         service: listener.service.into(),
+        name,
         url: listener.url.into(),
         username: listener.username.map(Into::into),
         password: listener.password.map(|password| keeping.secrets.seal(&password)),

@@ -9,7 +9,7 @@ use crate::refused::Refused;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use reveille_domain::{Position, Refusal, RequestId};
+use reveille_domain::{ListenerName, Position, Refusal, RequestId};
 use reveille_store::{
     ArchiveReason, AttemptView, CallbackFilter, CallbackName, CallbackState, CallbackView, ReplayScope, Tells,
 };
@@ -22,7 +22,8 @@ use std::sync::Arc;
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Callback {
-    /// The request's id, a full stop, the subrequest's number; of a warning, a `w` behind.
+    /// The request's id, a full stop, the subrequest's number; of a warning, a `w` behind; of a further listener, `.`
+    /// and its name behind.
     id: String,
     request_id: String,
     number: u32,
@@ -34,6 +35,9 @@ pub(crate) struct Callback {
     eid: Option<String>,
     /// The callback service whose listener is told.
     service: &'static str,
+    /// The further listener that is told; absent of the service's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listener: Option<String>,
     /// What it tells: `SUCCESS`, `Failed` or `warning`.
     status: &'static str,
     /// `waiting`, `delivered` or `archived`.
@@ -73,6 +77,7 @@ impl Callback {
             iccid: callback.told.subject.iccid().map(|iccid| iccid.as_str().into()),
             eid: device_of(&callback.told.subject).map(Into::into),
             service: callback.outlet().service.name(),
+            listener: Some(callback.listener).filter(|name| !name.is_own()).map(|name| name.to_string()),
             status: status_of(&callback.told),
             state,
             archived,
@@ -87,18 +92,23 @@ impl Callback {
 }
 
 fn id(name: CallbackName) -> String {
-    let CallbackName { request, number, tells } = name;
+    let CallbackName { request, number, tells, listener } = name;
     let warning = if tells == Tells::Warning { "w" } else { "" };
-    format!("{request}.{number}{warning}")
+    let further = if listener.is_own() { "" } else { "." };
+    format!("{request}.{number}{warning}{further}{listener}")
 }
 
 fn parse_id(id: &str) -> Option<CallbackName> {
     let (request, number) = id.split_once('.')?;
+    let (number, listener) = match number.split_once('.') {
+        Some((number, name)) => (number, name.parse().ok()?),
+        None => (number, ListenerName::OWN),
+    };
     let (number, tells) = match number.strip_suffix('w') {
         Some(number) => (number, Tells::Warning),
         None => (number, Tells::Outcome),
     };
-    Some(CallbackName { request: request.parse().ok()?, number: number.parse().ok()?, tells })
+    Some(CallbackName { request: request.parse().ok()?, number: number.parse().ok()?, tells, listener })
 }
 
 /// A page of callbacks, in the order of their outcomes' requests.
@@ -114,6 +124,7 @@ pub(crate) struct CallbackPage {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CallbackQuery {
     account: String,
+    listener: Option<String>,
     request_id: Option<String>,
     state: Option<String>,
     after: Option<String>,
@@ -137,6 +148,7 @@ pub(crate) async fn list(
     let limit = limit(query.limit)?;
     let filter = CallbackFilter {
         account: caller.account_named(&query.account)?,
+        listener: listener(query.listener.as_deref())?,
         request: query.request_id.map(|request| parse_request(&request)).transpose()?,
         state,
         after: after.transpose()?,
@@ -147,6 +159,13 @@ pub(crate) async fn list(
     let callbacks: Vec<Callback> = views.iter().map(|view| Callback::new(view, threshold)).collect();
     let next = callbacks.last().filter(|_| callbacks.len() == limit).map(|callback| callback.id.clone());
     Ok(Json(CallbackPage { callbacks, next }))
+}
+
+/// Whose callbacks are meant: the service's own listener's, or those of a further one that is named.
+fn listener(name: Option<&str>) -> Result<ListenerName, Refusal> {
+    name.map_or(Ok(ListenerName::OWN), |name| {
+        name.parse().map_err(|error| invalid(format!("listener: {error}")))
+    })
 }
 
 fn parse_request(request: &str) -> Result<RequestId, Refusal> {
@@ -240,6 +259,9 @@ pub(crate) async fn replay_one(
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ReplayBody {
     account: String,
+    /// Those for this further listener; left out, those for the services' own.
+    #[serde(default)]
+    listener: Option<String>,
     /// Of this request.
     #[serde(default)]
     request_id: Option<String>,
@@ -266,6 +288,7 @@ pub(crate) async fn replay(
     };
     let scope = ReplayScope::Account {
         account: caller.account_named(&body.account)?,
+        listener: listener(body.listener.as_deref())?,
         request: body.request_id.map(|request| parse_request(&request)).transpose()?,
         from: body.from.map(|from| parse_instant("from", &from)).transpose()?,
         to: body.to.map(|to| parse_instant("to", &to)).transpose()?,

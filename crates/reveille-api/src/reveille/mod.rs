@@ -4,6 +4,7 @@ pub(crate) mod callbacks;
 pub(crate) mod carriers;
 pub(crate) mod drift;
 pub(crate) mod events;
+pub(crate) mod listeners;
 pub(crate) mod profiles;
 pub(crate) mod requests;
 pub(crate) mod timeline;

@@ -140,20 +140,22 @@ fn what_changed(change: &HistoryView) -> String {
 fn add_callback(events: &mut Events, view: &CallbackView, attempts: &[AttemptView]) {
     let callback = &view.callback;
     let service = callback.outlet().service.name();
-    events.add(view.recorded_at, "told", format!("{} for {service}", status_of(&callback.told)));
+    let whom = if callback.listener.is_own() { String::new() } else { format!("{}: ", callback.listener) };
+    events.add(view.recorded_at, "told", format!("{whom}{} for {service}", status_of(&callback.told)));
     for attempt in attempts {
         let answer = attempt.status.map(|status| status.to_string());
         let answer = answer.or_else(|| attempt.error.as_ref().map(ToString::to_string)).unwrap_or_default();
-        let detail = format!("series {}, callbackCount {}: {answer}", attempt.series, attempt.ordinal);
+        let detail = format!("{whom}series {}, callbackCount {}: {answer}", attempt.series, attempt.ordinal);
         events.add(attempt.ended_at, "attempt", detail);
     }
-    match (view.ended_at, view.archived) {
-        (Some(at), None) => events.add(at, "delivered", ""),
-        (Some(at), Some(ArchiveReason::Exhausted)) => events.add(at, "archived", "every attempt failed"),
-        (Some(at), Some(ArchiveReason::NoListener)) => events.add(at, "archived", "there was no listener"),
-        (Some(at), Some(ArchiveReason::Overtaken)) => events.add(at, "archived", "the outcome came first"),
-        (None, _) => {}
-    }
+    let Some(ended_at) = view.ended_at else { return };
+    let (what, why) = match view.archived {
+        None => ("delivered", ""),
+        Some(ArchiveReason::Exhausted) => ("archived", "every attempt failed"),
+        Some(ArchiveReason::NoListener) => ("archived", "there was no listener"),
+        Some(ArchiveReason::Overtaken) => ("archived", "the outcome came first"),
+    };
+    events.add(ended_at, what, format!("{whom}{why}").trim_end_matches(": "));
 }
 
 #[derive(Deserialize)]

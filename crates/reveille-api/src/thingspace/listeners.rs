@@ -1,22 +1,18 @@
-//! Callback registration. Source: contract §7 and §12 Q17, Q18.
+//! Callback registration: the one listener of each service. Source: contract §7.
 
 use crate::App;
 use crate::auth::Caller;
 use crate::door::JsonBody;
+use crate::listening::{Stated, checked};
 use crate::refused::{Dialect, Refused, unavailable};
 use axum::Json;
 use axum::extract::{Path, State};
 use hyper::header::{HeaderName, HeaderValue};
-use reveille_callbacks::ListenerUrl;
-use reveille_domain::{AccountName, Refusal, Service};
+use reveille_domain::{AccountName, ListenerName, Refusal, Service};
 use reveille_store::{Listener, Outlet, StoreError};
-use reveille_wire::answers::{CREDENTIAL_CHARS_MAX, ListedListener, ListenerAnswer, ListenerBody, SERVICES};
+use reveille_wire::answers::{ListedListener, ListenerAnswer, ListenerBody};
 use std::sync::Arc;
 use tracing::info;
-
-/// The ports of the contract's list, asked for where `strict` is set.
-const PORTS: [std::ops::RangeInclusive<u16>; 5] =
-    [80..=80, 443..=443, 9001..=9006, 50551..=50559, 28200..=28220];
 
 /// Says how many callbacks are archived: registering sends none of them again by itself, a replay does.
 const ARCHIVED: HeaderName = HeaderName::from_static("reveille-archived-callbacks");
@@ -27,10 +23,6 @@ fn refuse(refusal: Refusal) -> Refused {
 
 fn failed(error: StoreError) -> Refused {
     refuse(unavailable(&error))
-}
-
-fn invalid(detail: impl Into<String>) -> Refused {
-    refuse(Refusal::InvalidField { detail: detail.into() })
 }
 
 pub(crate) async fn register(
@@ -52,55 +44,16 @@ pub(crate) async fn register(
 /// How many callbacks are archived that the service's listener would have been told.
 async fn archived(app: &App, account: &AccountName, service: &str) -> Result<u64, Refused> {
     let Some(service) = Service::ALL.into_iter().find(|known| known.name() == service) else { return Ok(0) };
-    let outlet = Outlet { account: account.clone(), service };
+    let outlet = Outlet { account: account.clone(), service, listener: ListenerName::OWN };
     app.engine.store().archived(&outlet).await.map_err(failed)
 }
 
 async fn check(app: &App, body: ListenerBody) -> Result<Listener, Refused> {
-    let name = body
-        .name
-        .filter(|name| !name.is_empty())
-        .ok_or_else(|| invalid("name is missing: the callback service"))?;
-    if !SERVICES.contains(&name.as_str()) {
-        return Err(invalid(format!("name is none of the callback services: {}", SERVICES.join(", "))));
-    }
-    let url = body
-        .url
-        .filter(|url| !url.is_empty())
-        .ok_or_else(|| invalid("url is missing: where callbacks go"))?;
-    let parsed = app
-        .engine
-        .guard()
-        .check_registration(&url)
-        .await
-        .map_err(|error| invalid(format!("url: {error}")))?;
-    check_port(app, &parsed)?;
-    let too_long =
-        |text: &Option<String>| text.as_ref().is_some_and(|text| text.chars().count() > CREDENTIAL_CHARS_MAX);
-    if too_long(&body.username) || too_long(&body.password) {
-        return Err(invalid(format!(
-            "username and password have at most {CREDENTIAL_CHARS_MAX} characters each"
-        )));
-    }
-    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-    Ok(Listener {
-        service: name.into(),
-        url: url.into(),
-        username: given(body.username).map(Into::into),
-        password: given(body.password).map(|password| app.secrets.seal(&password)),
-        registered_at: app.engine.clock().now(),
-    })
-}
-
-fn check_port(app: &App, url: &ListenerUrl) -> Result<(), Refused> {
-    if app.config.strict && !PORTS.iter().any(|range| range.contains(&url.port())) {
-        let ports = "80, 443, 9001-9006, 50551-50559, 28200-28220";
-        return Err(invalid(format!(
-            "url: port {} is none of {ports}, which strict = true asks for",
-            url.port()
-        )));
-    }
-    Ok(())
+    let ListenerBody { name, url, username, password } = body;
+    let missing = || Refusal::InvalidField { detail: "name is missing: the callback service".into() };
+    let service = name.filter(|name| !name.is_empty()).ok_or_else(|| refuse(missing()))?;
+    let stated = Stated { service, name: ListenerName::OWN, url, username, password };
+    checked(app, stated).await.map_err(refuse)
 }
 
 pub(crate) async fn list(
@@ -110,7 +63,8 @@ pub(crate) async fn list(
 ) -> Result<Json<Vec<ListedListener>>, Refused> {
     let account = caller.account_named(&account).map_err(refuse)?;
     let listeners = app.engine.store().listeners(&account).await.map_err(failed)?;
-    let listed = listeners.into_iter().map(|listener| ListedListener {
+    let own = listeners.into_iter().filter(|listener| listener.name.is_own());
+    let listed = own.map(|listener| ListedListener {
         account_name: account.as_str().into(),
         service_name: listener.service.into(),
         url: listener.url.into(),
@@ -126,7 +80,7 @@ pub(crate) async fn deregister(
     Path((account, service)): Path<(String, String)>,
 ) -> Result<Json<ListenerAnswer>, Refused> {
     let account = caller.account_named(&account).map_err(refuse)?;
-    if !app.engine.store().deregister(&account, &service).await.map_err(failed)? {
+    if !app.engine.store().deregister(&account, &service, ListenerName::OWN).await.map_err(failed)? {
         return Err(refuse(Refusal::NotFound { what: "listener" }));
     }
     app.engine.listener_changed();

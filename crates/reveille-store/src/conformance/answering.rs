@@ -9,7 +9,7 @@ use crate::{
     CallbackName, HistorySpan, NewRequest, NewSubrequest, Outlet, Page, PageContent, ReplayScope,
     SettlingCall, Target, Tells, UnsettledCall, Waiting, Warning,
 };
-use reveille_domain::{Action, Left, Position, Service, Subject, Told};
+use reveille_domain::{Action, Left, ListenerName, Position, Service, Subject, Told};
 use std::sync::Arc;
 
 const BEFORE_ALL: Position = Position { sequence: 0, number: 0 };
@@ -78,14 +78,19 @@ pub async fn a_history_is_told_in_pages(bench: &dyn Bench) {
     assert_eq!(page(HistorySpan { from: at(30), until: at(50), ..span }).await, whole[1..3]);
 }
 
-fn warning(waiting: &Waiting, seconds: i64) -> Warning {
+pub(super) fn warning(waiting: &Waiting, seconds: i64) -> Warning {
     let Waiting { request, number, subject, .. } = waiting;
     let told: Told = told(subject, Ok(Left::Waiting));
     Warning { request: Arc::clone(request), number: *number, at: at(seconds), told }
 }
 
 fn of(waiting: &Waiting) -> CallbackName {
-    CallbackName { request: waiting.request.id, number: waiting.number, tells: Tells::Warning }
+    CallbackName {
+        request: waiting.request.id,
+        number: waiting.number,
+        tells: Tells::Warning,
+        listener: ListenerName::OWN,
+    }
 }
 
 /// A subrequest is warned of once, while it waits; its outcome has a callback of its own.
@@ -97,8 +102,8 @@ pub async fn a_subrequest_is_warned_of_once_while_it_waits(bench: &dyn Bench) {
     house.record(vec![ended]).await.expect("recorded");
     let written =
         house.warn(vec![warning(&waits[0], 20), warning(&waits[0], 21), warning(&waits[1], 20)]).await;
-    assert_eq!(written.expect("written"), [true, false, false]);
-    assert_eq!(house.warn(vec![warning(&waits[0], 22)]).await.expect("written"), [false]);
+    assert_eq!(written.expect("written").each, [true, false, false]);
+    assert_eq!(house.warn(vec![warning(&waits[0], 22)]).await.expect("written").each, [false]);
     house.record(vec![succeeded(&waits[0], at(30))]).await.expect("recorded");
     let (view, _) = house.callback(of(&waits[0])).await.expect("read").expect("a warning");
     assert_eq!((view.recorded_at, view.callback.told.clone()), (at(20), warning(&waits[0], 20).told));

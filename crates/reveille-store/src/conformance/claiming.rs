@@ -48,7 +48,7 @@ pub async fn whose_turn_it_is_may_claim(bench: &dyn Bench) {
     let guard = Guard::Leased(lease_of(granted));
     let recorded =
         house.record(vec![Recording { guard, ..succeeded(&first, at(20)) }]).await.expect("recorded");
-    assert_eq!(recorded, [Recorded::Now]);
+    assert_eq!(recorded.each, [Recorded::Now]);
     assert_eq!(claim(&*house.shared(), &first).await, Claim::Ended);
     lease_of(claim(&*house.shared(), &behind).await);
 }
@@ -101,13 +101,13 @@ pub async fn a_late_outcome_is_refused(bench: &dyn Bench) {
     let before = house.everything().await;
     for guard in [Guard::Leased(frozen), Guard::Unbegun] {
         let late = Recording { guard, ..succeeded(&waits, at(20)) };
-        assert_eq!(house.record(vec![late]).await.expect("answered"), [Recorded::Refused]);
+        assert_eq!(house.record(vec![late]).await.expect("answered").each, [Recorded::Refused]);
     }
     assert_eq!(house.everything().await, before, "nothing was written");
     let guard = Guard::Leased(lease_of(granted));
     let recorded =
         other.record(vec![Recording { guard, ..succeeded(&waits, at(21)) }]).await.expect("recorded");
-    assert_eq!(recorded, [Recorded::Now]);
+    assert_eq!(recorded.each, [Recorded::Now]);
 }
 
 /// Under which name a carrier has accepted a subrequest is kept until it ends, the last one of several.
@@ -190,7 +190,7 @@ pub async fn what_nobody_has_begun_may_be_ended(bench: &dyn Bench) {
     let behind = the_only_one(&house, house.resuming(1, [1]).await.id).await;
     let guard = Guard::Leased(lease_of(claim(&*house.shared(), &first).await));
     let ended = Recording { guard: Guard::Unbegun, ..succeeded(&behind, at(20)) };
-    assert_eq!(other.record(vec![ended]).await.expect("recorded"), [Recorded::Now]);
+    assert_eq!(other.record(vec![ended]).await.expect("recorded").each, [Recorded::Now]);
     house.record(vec![Recording { guard, ..succeeded(&first, at(21)) }]).await.expect("recorded");
     assert_eq!(claim(&*other, &behind).await, Claim::Ended);
 }

@@ -11,8 +11,8 @@ use crate::{
     Target, UnsettledCall, UserDeclaration, Waiting, Warning,
 };
 use reveille_domain::{
-    Action, Already, Condition, Doubt, Fault, Left, LeftAs, Network, ProfileState, ProfileStatus, RequestId,
-    Role, Subject, Terms,
+    Action, Already, Condition, Doubt, Fault, Left, LeftAs, ListenerName, Network, ProfileState,
+    ProfileStatus, RequestId, Role, Subject, Terms,
 };
 use std::fmt::Write;
 use std::sync::Arc;
@@ -100,8 +100,13 @@ impl Furnished {
         let client = |key: &str| ClientDeclaration { key: key.into(), secret_digest: [9; 32], given: true };
         let declaration = Declaration { clients: vec![client("another-key")], ..Declaration::default() };
         assert_eq!(house.apply(declaration, at(102)).await.expect("applied").clients_new.len(), 1);
-        for owner in [account(1), account(2)] {
-            let callbacks = house.callbacks(super::house::callbacks_of(&owner)).await.expect("read");
+        let of = |owner, listener| crate::CallbackFilter {
+            listener,
+            ..super::house::callbacks_of(&account(owner))
+        };
+        let noc = "noc".parse().expect("a name");
+        for whose in [of(1, ListenerName::OWN), of(1, noc), of(2, ListenerName::OWN)] {
+            let callbacks = house.callbacks(whose).await.expect("read");
             let untold = callbacks.iter().filter(|view| view.ended_at.is_none());
             let marks = untold.map(|view| super::house::mark(&view.callback, at(110), delivered()));
             house.mark(marks.collect()).await.expect("marked");
@@ -159,13 +164,16 @@ async fn directory(house: &House) {
     house.open_session(session).await.expect("opened");
     house.login_failed("demo", at(4), 1).await.expect("counted");
     let listener = Listener {
+        name: ListenerName::OWN,
         service: "DeviceProfileService".into(),
         url: "https://fleet.example/callbacks".into(),
         username: Some("fleet".into()),
         password: Some([0, 1, 255].into()),
         registered_at: at(5),
     };
-    house.register(&account(1), listener).await.expect("registered");
+    house.register(&account(1), listener.clone()).await.expect("registered");
+    let further = Listener { name: "noc".parse().expect("a name"), ..listener };
+    house.register(&account(1), further).await.expect("registered");
     house.set_hold(Network::Global, Some(at(6))).await.expect("held");
     assert!(house.takes_key(KEY).await.expect("written"));
 }

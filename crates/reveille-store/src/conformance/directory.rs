@@ -6,7 +6,7 @@ use crate::{
     Applied, ClientDeclaration, Declaration, Listener, ListenerDeclaration, LoginFailure, Session,
     UserDeclaration,
 };
-use reveille_domain::Network;
+use reveille_domain::{ListenerName, Network};
 
 /// One of everything.
 fn declaration() -> Declaration {
@@ -24,6 +24,7 @@ fn declaration() -> Declaration {
 
 fn listener(url: &str) -> Listener {
     Listener {
+        name: ListenerName::OWN,
         service: "DeviceProfileService".into(),
         url: url.into(),
         username: Some("fleet".into()),
@@ -293,8 +294,11 @@ pub async fn a_listener_takes_the_place_of_the_former(bench: &dyn Bench) {
     let mut listeners = house.listeners(&account(1)).await.expect("read");
     listeners.sort_by(|one, two| one.service.cmp(&two.service));
     assert_eq!(listeners, [other.clone(), plain.clone()]);
-    assert!(house.deregister(&account(1), "CarrierService").await.expect("answered"));
-    assert!(!house.deregister(&account(1), "CarrierService").await.expect("answered"), "it is gone");
+    assert!(house.deregister(&account(1), "CarrierService", ListenerName::OWN).await.expect("answered"));
+    assert!(
+        !house.deregister(&account(1), "CarrierService", ListenerName::OWN).await.expect("answered"),
+        "it is gone"
+    );
     assert_eq!(house.listeners(&account(1)).await.expect("read"), [plain]);
     assert_eq!(house.listeners(&account(2)).await.expect("read"), [other]);
     assert!(house.listeners(&account(3)).await.expect("read").is_empty());

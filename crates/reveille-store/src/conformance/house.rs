@@ -8,8 +8,8 @@ use crate::{
     SubrequestFilter, Target, Tells, Waiting,
 };
 use reveille_domain::{
-    AccountName, Action, Condition, Doubt, Fault, Iccid, Left, LeftAs, Network, Position, ProfileState,
-    ProfileStatus, RequestId, Role, Service, Subject, SuspendedBy, Terms, Timestamp, Told,
+    AccountName, Action, Condition, Doubt, Fault, Iccid, Left, LeftAs, ListenerName, Network, Position,
+    ProfileState, ProfileStatus, RequestId, Role, Service, Subject, SuspendedBy, Terms, Timestamp, Told,
 };
 use std::fmt::{Debug, Write};
 use std::ops::Deref;
@@ -151,7 +151,7 @@ impl House {
         let waiting = self.waits(head).await;
         let recordings: Vec<Recording> = waiting.iter().map(|waiting| succeeded(waiting, ended_at)).collect();
         let expected = vec![Recorded::Now; recordings.len()];
-        assert_eq!(self.record(recordings).await.expect("recorded"), expected);
+        assert_eq!(self.record(recordings).await.expect("recorded").each, expected);
     }
 
     /// What waits of a request.
@@ -225,8 +225,14 @@ impl House {
             note(all, "callback", self.told(&view.callback.request, view.callback.number).await);
         }
         for service in Service::ALL {
-            let outlet = Outlet { account: owner.clone(), service };
+            let outlet = Outlet { account: owner.clone(), service, listener: ListenerName::OWN };
             note(all, "due", self.due(&outlet, Timestamp(i64::MAX), ALL).await.expect("read"));
+        }
+        for kept in self.listeners(owner).await.expect("read").iter().filter(|kept| !kept.name.is_own()) {
+            let filter = CallbackFilter { listener: kept.name, ..callbacks_of(owner) };
+            for view in self.callbacks(filter).await.expect("read") {
+                note(all, "callback", self.callback(view.callback.name()).await.expect("read"));
+            }
         }
     }
 
@@ -331,7 +337,7 @@ pub(super) fn condition(state: ProfileState) -> Condition {
 
 /// The outlet of an account's outcomes.
 pub(super) fn outlet(number: u32) -> Outlet {
-    Outlet { account: account(number), service: Service::DeviceProfile }
+    Outlet { account: account(number), service: Service::DeviceProfile, listener: ListenerName::OWN }
 }
 
 /// The callback that tells a subrequest's outcome.
@@ -341,7 +347,7 @@ pub(super) fn outcome(head: &RequestHead, number: u32) -> CallbackName {
 
 /// Likewise.
 pub(super) fn outcome_of(request: RequestId, number: u32) -> CallbackName {
-    CallbackName { request, number, tells: Tells::Outcome }
+    CallbackName { request, number, tells: Tells::Outcome, listener: ListenerName::OWN }
 }
 
 /// What a subrequest about a profile is about.
@@ -423,5 +429,12 @@ pub(super) fn subrequests_of(request: RequestId) -> SubrequestFilter {
 
 /// All callbacks of an account.
 pub(super) fn callbacks_of(owner: &AccountName) -> CallbackFilter {
-    CallbackFilter { account: owner.clone(), request: None, state: None, after: None, limit: ALL }
+    CallbackFilter {
+        account: owner.clone(),
+        listener: ListenerName::OWN,
+        request: None,
+        state: None,
+        after: None,
+        limit: ALL,
+    }
 }

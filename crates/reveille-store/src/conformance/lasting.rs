@@ -9,7 +9,7 @@ use crate::{
     Acceptance, Backlog, ClientDeclaration, Declaration, Listener, NewRequest, Recorded, ReplayScope,
     RequestView, Session, Store, UserDeclaration,
 };
-use reveille_domain::{Network, RequestId};
+use reveille_domain::{ListenerName, Network, RequestId};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -78,7 +78,7 @@ pub async fn what_the_directory_writes_outlasts_a_restart(bench: &dyn Bench) {
     house = lasts(house, &mut before, "a password").await;
     house.register(&account(1), listener()).await.expect("registered");
     house = lasts(house, &mut before, "a listener").await;
-    house.deregister(&account(1), "DeviceProfileService").await.expect("removed");
+    house.deregister(&account(1), "DeviceProfileService", ListenerName::OWN).await.expect("removed");
     house = lasts(house, &mut before, "its removal").await;
     house.set_hold(Network::Global, Some(at(7))).await.expect("held");
     house = lasts(house, &mut before, "a hold").await;
@@ -104,6 +104,7 @@ fn declaration() -> Declaration {
 
 fn listener() -> Listener {
     Listener {
+        name: ListenerName::OWN,
         service: "DeviceProfileService".into(),
         url: "https://fleet.example/callbacks".into(),
         username: Some("fleet".into()),
@@ -153,7 +154,7 @@ async fn resume_and_deliver(store: Arc<dyn Store>, request: NewRequest, deliver:
     for waits in store.waiting_of(id, 0, ALL).await.expect("read") {
         let (first, again) = (succeeded(&waits, at(20)), succeeded(&waits, at(21)));
         let (one, two) = tokio::join!(store.record(vec![first]), store.record(vec![again]));
-        let mut recorded = [one.expect("recorded"), two.expect("recorded")].concat();
+        let mut recorded = [one.expect("recorded").each, two.expect("recorded").each].concat();
         recorded.sort_by_key(|recorded| *recorded == Recorded::Before);
         assert_eq!(recorded, [Recorded::Now, Recorded::Before]);
         let (view, _) =

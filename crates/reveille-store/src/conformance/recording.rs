@@ -14,7 +14,7 @@ pub async fn an_outcome_comes_with_state_history_and_callback(bench: &dyn Bench)
     let head = house.resuming(1, [1, 2]).await;
     let waits = house.waits(&head).await;
     let recorded = house.record(vec![succeeded(&waits[1], at(20))]).await.expect("recorded");
-    assert_eq!(recorded, [Recorded::Now]);
+    assert_eq!(recorded.each, [Recorded::Now]);
     let profile = house.profile(&iccid(1, 2)).await.expect("read").expect("a profile").profile;
     assert_eq!((profile.state, profile.in_doubt), (ProfileState::Active, Doubt::NONE));
     let history = house.history(&iccid(1, 2), ALL).await.expect("read");
@@ -110,7 +110,7 @@ pub async fn a_second_outcome_changes_nothing(bench: &dyn Bench) {
     let before = house.everything().await;
     let doubted = in_doubt(&waits[0], Doubt::SERVICE);
     for second in [failed(&waits[0], at(30), Fault::Unsettled), succeeded(&waits[0], at(31)), doubted] {
-        assert_eq!(house.record(vec![second]).await.expect("answered"), [Recorded::Before]);
+        assert_eq!(house.record(vec![second]).await.expect("answered").each, [Recorded::Before]);
         assert_eq!(house.everything().await, before);
     }
 }
@@ -128,7 +128,7 @@ pub async fn the_first_outcome_of_a_batch_counts(bench: &dyn Bench) {
         succeeded(&waits[1], at(24)),
     ];
     let recorded = house.record(batch).await.expect("recorded");
-    assert_eq!(recorded, [Recorded::Now, Recorded::Before, Recorded::Before, Recorded::Now]);
+    assert_eq!(recorded.each, [Recorded::Now, Recorded::Before, Recorded::Before, Recorded::Now]);
     let view = house.view(head.id).await;
     assert_eq!((view.succeeded, view.failed, view.ended_at), (2, 1, Some(at(24))));
     assert_eq!(view.faults, [("unsettled".into(), 1)]);
@@ -141,18 +141,21 @@ pub async fn an_unknown_subrequest_cannot_end(bench: &dyn Bench) {
     let head = house.resuming(1, [1]).await;
     let before = house.everything().await;
     let waits = Waiting { number: 2, ..house.waits(&head).await[0].clone() };
-    assert_eq!(house.record(vec![succeeded(&waits, at(20))]).await.expect("answered"), [Recorded::Before]);
+    assert_eq!(
+        house.record(vec![succeeded(&waits, at(20))]).await.expect("answered").each,
+        [Recorded::Before]
+    );
     assert_eq!(house.everything().await, before);
 }
 
 /// A batch may hold outcomes of several requests and accounts, or none.
 pub async fn a_batch_of_outcomes_may_span_requests(bench: &dyn Bench) {
     let house = House::with_fleet(bench, 2).await;
-    assert!(house.record(Vec::new()).await.expect("nothing is recorded").is_empty());
+    assert!(house.record(Vec::new()).await.expect("nothing is recorded").each.is_empty());
     let (one, two) = (house.resuming(1, [1]).await, house.resuming(2, [2]).await);
     let batch = [house.waits(&one).await, house.waits(&two).await].concat();
     let batch: Vec<_> = batch.iter().map(|waits| succeeded(waits, at(20))).collect();
-    assert_eq!(house.record(batch).await.expect("recorded"), [Recorded::Now, Recorded::Now]);
+    assert_eq!(house.record(batch).await.expect("recorded").each, [Recorded::Now, Recorded::Now]);
     for head in [one, two] {
         assert_eq!(house.view(head.id).await.ended_at, Some(at(20)));
     }

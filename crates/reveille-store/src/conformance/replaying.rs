@@ -6,7 +6,7 @@ use super::house::{
     outcome_of, outlet,
 };
 use crate::{AttemptResult, Backlog, CallbackState, ReplayScope, Replayed, RequestHead};
-use reveille_domain::{AccountName, Position, RequestId};
+use reveille_domain::{AccountName, ListenerName, Position, RequestId};
 use std::sync::Arc;
 
 /// One archived callback begins again: due at that time, its former attempts shown still.
@@ -87,7 +87,15 @@ fn within(
     delivered: bool,
     after: Position,
 ) -> ReplayScope {
-    ReplayScope::Account { account, request, from: from.map(at), to: to.map(at), delivered, after }
+    ReplayScope::Account {
+        account,
+        listener: ListenerName::OWN,
+        request,
+        from: from.map(at),
+        to: to.map(at),
+        delivered,
+        after,
+    }
 }
 
 /// Two accounts; account 1 has requests that ended at 20 and 30, each with profile 1 delivered, 2 exhausted, 3

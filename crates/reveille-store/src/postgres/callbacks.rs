@@ -7,7 +7,8 @@
 use super::Postgres;
 use super::codes::{
     self, HEAD, Heads, get, int, limit, optional_at, optional_id, optional_role, optional_state,
-    optional_status, optional_text, read_at, read_fault, read_id, read_position, read_subject, read_u32,
+    optional_status, optional_text, read_at, read_fault, read_id, read_listener, read_position, read_subject,
+    read_u32,
 };
 use super::connection::{Db, Sql, SqlError, in_order};
 use super::leases::millis;
@@ -75,26 +76,35 @@ impl Callbacks for Postgres {
     }
 }
 
-/// One look into the index for each outlet there could be, however many callbacks wait.
+/// Two looks into the index for each service there is, and for each further listener that has something due,
+/// registered or not any more; however many callbacks wait.
 fn untold(db: &mut Db) -> Sql<Vec<(Outlet, Timestamp)>> {
     let services: Vec<i32> = Service::ALL.into_iter().map(service).collect();
     let rows = db.query(
-        "SELECT a.name AS account, o.service, n.due
+        "SELECT a.name AS account, o.service, l.listener, n.due
          FROM account AS a CROSS JOIN unnest($1::INTEGER[]) AS o (service) CROSS JOIN LATERAL
+             (WITH RECURSIVE l (listener) AS
+                  (SELECT '' COLLATE \"C\" UNION ALL
+                   SELECT (SELECT c.listener FROM callback AS c
+                           WHERE c.account = a.name AND c.service = o.service AND c.listener > l.listener
+                             AND c.next_attempt_at IS NOT NULL
+                           ORDER BY c.listener LIMIT 1) FROM l WHERE l.listener IS NOT NULL)
+              SELECT listener FROM l) AS l CROSS JOIN LATERAL
              (SELECT c.next_attempt_at AS due FROM callback AS c
-              WHERE c.account = a.name AND c.service = o.service AND c.next_attempt_at IS NOT NULL
+              WHERE c.account = a.name AND c.service = o.service AND c.listener = l.listener
+                AND c.next_attempt_at IS NOT NULL
               ORDER BY c.next_attempt_at LIMIT 1) AS n
-         ORDER BY a.name, o.service",
+         ORDER BY a.name, o.service, l.listener",
         &[&services],
     )?;
     rows.iter().map(|row| Ok((read_outlet(row)?, read_at(row, "due")?))).collect()
 }
 
-fn read_outlet(row: &Row) -> Sql<Outlet> {
+pub(super) fn read_outlet(row: &Row) -> Sql<Outlet> {
     let number: i32 = get(row, "service")?;
     let found = Service::ALL.into_iter().find(|known| service(*known) == number);
     let service = found.ok_or(SqlError::Corrupt { column: "service", text: number.to_string() })?;
-    Ok(Outlet { account: read_id(row, "account")?, service })
+    Ok(Outlet { account: read_id(row, "account")?, service, listener: read_listener(row, "listener")? })
 }
 
 fn service(service: Service) -> i32 {
@@ -104,13 +114,22 @@ fn service(service: Service) -> i32 {
 fn earliest_due(db: &mut Db, outlet: &Outlet, after: Timestamp) -> Sql<Option<Timestamp>> {
     let row = db.query_one(
         "SELECT min(next_attempt_at) AS due FROM callback
-         WHERE account = $1 AND service = $2 AND next_attempt_at > $3",
-        &[&outlet.account.as_str(), &service(outlet.service), &after.0],
+         WHERE account = $1 AND service = $2 AND listener = $3 AND next_attempt_at > $4",
+        &[&outlet.account.as_str(), &service(outlet.service), &outlet.listener.as_str(), &after.0],
     )?;
     optional_at(&row, "due")
 }
 
 fn archived(db: &mut Db, outlet: &Outlet) -> Sql<u64> {
+    if !outlet.listener.is_own() {
+        let row = db.query_one(
+            "SELECT count(*) AS archived FROM callback
+             WHERE account = $1 AND listener = $2 AND listener <> '' AND service = $3 AND archived IS NOT NULL
+               AND warned_at = 0",
+            &[&outlet.account.as_str(), &outlet.listener.as_str(), &service(outlet.service)],
+        )?;
+        return Ok(u64::try_from(get::<i64>(&row, "archived")?).unwrap_or(0));
+    }
     let own = |action: &Action| action.service() == outlet.service;
     let names: Vec<&str> = Action::ALL.iter().filter(|action| own(action)).map(|one| one.name()).collect();
     let row = db.query_one(
@@ -124,12 +143,12 @@ fn archived(db: &mut Db, outlet: &Outlet) -> Sql<u64> {
 
 /// The columns that `read_callback` reads, of `callback AS c JOIN subrequest AS s JOIN request AS r`.
 const CALLBACK: &str =
-    "c.number, c.warned_at, c.eid, c.imei, c.msisdn, c.left_state, c.left_status, c.left_role, c.series,
+    "c.number, c.warned_at, c.listener, c.eid, c.imei, c.msisdn, c.left_state, c.left_status, c.left_role, c.series,
     c.attempts, c.next_attempt_at, c.ended_at AS told_at, c.answered, c.archived,
     s.subject, s.fault, s.fault_detail, CASE WHEN c.warned_at > 0 THEN c.warned_at ELSE s.ended_at END AS recorded_at";
 /// The columns of `callback AS c` among them.
 const KEPT: &str =
-    "c.sequence, c.number, c.warned_at, c.eid, c.imei, c.msisdn, c.left_state, c.left_status, c.left_role, c.series,
+    "c.sequence, c.number, c.warned_at, c.listener, c.eid, c.imei, c.msisdn, c.left_state, c.left_status, c.left_role, c.series,
      c.attempts, c.next_attempt_at, c.ended_at, c.answered, c.archived";
 const JOINED: &str =
     "callback AS c JOIN subrequest AS s USING (sequence, number) JOIN request AS r USING (sequence)";
@@ -149,7 +168,7 @@ fn lease_due(
         &format!(
             "WITH free AS MATERIALIZED
                  (SELECT c.sequence, c.number, c.warned_at FROM callback AS c
-                  WHERE c.account = $1 AND c.service = $2 AND c.next_attempt_at <= $3
+                  WHERE c.account = $1 AND c.service = $2 AND c.listener = $7 AND c.next_attempt_at <= $3
                     AND (c.lease_node IS NULL OR c.lease_node = $4 OR c.lease_until < clock_timestamp())
                   ORDER BY c.next_attempt_at LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED),
              leased AS
@@ -157,6 +176,7 @@ fn lease_due(
                   SET lease_node = $4, lease_until = clock_timestamp() + $6::BIGINT * INTERVAL '1 millisecond'
                   FROM free AS f
                   WHERE c.sequence = f.sequence AND c.number = f.number AND c.warned_at = f.warned_at
+                    AND c.listener = $7
                   RETURNING {KEPT})
              SELECT {HEAD}, {CALLBACK}
              FROM leased AS c JOIN subrequest AS s USING (sequence, number) JOIN request AS r USING (sequence)
@@ -169,6 +189,7 @@ fn lease_due(
             &node,
             &limit(at_most),
             &millis(lasts),
+            &outlet.listener.as_str(),
         ],
     )?;
     let mut heads = Heads::default();
@@ -191,6 +212,7 @@ fn read_callback(row: &Row, heads: &mut Heads) -> Sql<Callback> {
     };
     Ok(Callback {
         number: read_u32(row, "number")?,
+        listener: read_listener(row, "listener")?,
         told: Told {
             subject: read_subject(row)?,
             eid: optional_id(row, "eid")?,
@@ -224,23 +246,24 @@ fn read_result(row: &Row, action: Action) -> Sql<std::result::Result<Left, Fault
 struct Ends {
     delivered: i32,
     archived: i32,
-    warnings: i32,
+    /// That the request does not count.
+    others: i32,
     last_at: i64,
 }
 
 /// The columns that `Ends::read` reads, of callbacks that have ended, grouped by their sequence.
 const ENDS: &str =
-    "sequence, count(*) FILTER (WHERE warned_at = 0 AND answered IS NOT NULL)::INTEGER AS delivered,
-     count(*) FILTER (WHERE warned_at = 0 AND archived IS NOT NULL)::INTEGER AS archived,
-     count(*) FILTER (WHERE warned_at > 0)::INTEGER AS warnings,
-     coalesce(max(ended_at) FILTER (WHERE warned_at = 0), 0) AS last_at";
+    "sequence, count(*) FILTER (WHERE warned_at = 0 AND listener = '' AND answered IS NOT NULL)::INTEGER AS delivered,
+     count(*) FILTER (WHERE warned_at = 0 AND listener = '' AND archived IS NOT NULL)::INTEGER AS archived,
+     count(*) FILTER (WHERE warned_at > 0 OR listener <> '')::INTEGER AS others,
+     coalesce(max(ended_at) FILTER (WHERE warned_at = 0 AND listener = ''), 0) AS last_at";
 
 impl Ends {
     fn read(row: &Row) -> Sql<Self> {
         Ok(Self {
             delivered: get(row, "delivered")?,
             archived: get(row, "archived")?,
-            warnings: get(row, "warnings")?,
+            others: get(row, "others")?,
             last_at: get(row, "last_at")?,
         })
     }
@@ -248,17 +271,17 @@ impl Ends {
     fn add(&mut self, more: &Self) {
         self.delivered += more.delivered;
         self.archived += more.archived;
-        self.warnings += more.warnings;
+        self.others += more.others;
         self.last_at = self.last_at.max(more.last_at);
     }
 
     fn begun_again(self) -> Self {
-        let Self { delivered, archived, warnings, last_at } = self;
-        Self { delivered: -delivered, archived: -archived, warnings: -warnings, last_at }
+        let Self { delivered, archived, others, last_at } = self;
+        Self { delivered: -delivered, archived: -archived, others: -others, last_at }
     }
 
     fn in_all(&self) -> i64 {
-        i64::from(self.delivered) + i64::from(self.archived) + i64::from(self.warnings)
+        i64::from(self.delivered) + i64::from(self.archived) + i64::from(self.others)
     }
 }
 
@@ -294,6 +317,7 @@ fn end_attempts(db: &mut Db, marks: &[&Mark]) -> Sql<Vec<Row>> {
     let sequences: Vec<i64> = marks.iter().map(|mark| mark.key.position.sequence).collect();
     let numbers: Vec<i32> = marks.iter().map(|mark| int(mark.key.position.number)).collect();
     let outcomes: Vec<bool> = marks.iter().map(|mark| is_outcome(mark.key.tells)).collect();
+    let listeners: Vec<&str> = marks.iter().map(|mark| mark.key.listener.as_str()).collect();
     let series: Vec<i32> = marks.iter().map(|mark| int(mark.series)).collect();
     let ordinals: Vec<i32> = marks.iter().map(|mark| int(mark.ordinal)).collect();
     let times: Vec<i64> = marks.iter().map(|mark| mark.at.0).collect();
@@ -310,21 +334,23 @@ fn end_attempts(db: &mut Db, marks: &[&Mark]) -> Sql<Vec<Row>> {
                       answered = CASE WHEN m.next_at IS NULL AND m.archived IS NULL THEN m.status END,
                       archived = m.archived, lease_node = NULL, lease_until = NULL
                   FROM unnest($1::BIGINT[], $2::INTEGER[], $3::BOOLEAN[], $4::INTEGER[], $5::INTEGER[], $6::BIGINT[],
-                              $7::BIGINT[], $8::INTEGER[], $9::TEXT[], $10::TEXT[])
-                      AS m (sequence, number, is_outcome, series, ordinal, at, next_at, status, error, archived)
+                              $7::BIGINT[], $8::INTEGER[], $9::TEXT[], $10::TEXT[], $11::TEXT[])
+                      AS m (sequence, number, is_outcome, series, ordinal, at, next_at, status, error, archived, listener)
                   WHERE c.sequence = m.sequence AND c.number = m.number AND (c.warned_at = 0) = m.is_outcome
-                    AND c.series = m.series AND c.ended_at IS NULL
-                  RETURNING c.sequence, c.number, c.warned_at, c.account, c.series, m.ordinal, m.at, m.status, m.error,
+                    AND c.listener = m.listener AND c.series = m.series AND c.ended_at IS NULL
+                  RETURNING c.sequence, c.number, c.warned_at, c.listener, c.account, c.series, m.ordinal, m.at, m.status, m.error,
                       c.ended_at, c.answered, c.archived),
              attempted AS
-                 (INSERT INTO attempt (sequence, number, warned_at, series, ordinal, account, ended_at, answered, error)
-                  SELECT sequence, number, warned_at, series, ordinal, account, at, status, error FROM marked
+                 (INSERT INTO attempt (sequence, number, warned_at, listener, series, ordinal, account, ended_at,
+                                       answered, error)
+                  SELECT sequence, number, warned_at, listener, series, ordinal, account, at, status, error FROM marked
                   WHERE ended_at IS NULL OR archived = 'exhausted'
                   ON CONFLICT DO NOTHING)
              SELECT {ENDS} FROM marked WHERE ended_at IS NOT NULL GROUP BY sequence"
         ),
         &[
             &sequences, &numbers, &outcomes, &series, &ordinals, &times, &next, &statuses, &errors, &archived,
+            &listeners,
         ],
     )
 }
@@ -396,19 +422,22 @@ fn replay(db: &mut Db, found: &[CallbackKey], at: Timestamp) -> Sql<usize> {
     let sequences: Vec<i64> = found.iter().map(|key| key.position.sequence).collect();
     let numbers: Vec<i32> = found.iter().map(|key| int(key.position.number)).collect();
     let outcomes: Vec<bool> = found.iter().map(|key| is_outcome(key.tells)).collect();
+    let listeners: Vec<&str> = found.iter().map(|key| key.listener.as_str()).collect();
     let rows = db.query(
         &format!(
             "WITH ended AS MATERIALIZED
-                 (SELECT c.sequence, c.number, c.warned_at, c.account, c.series, c.attempts, c.ended_at, c.answered,
-                         c.archived
-                  FROM callback AS c JOIN unnest($1::BIGINT[], $2::INTEGER[], $3::BOOLEAN[])
-                      AS k (sequence, number, is_outcome)
+                 (SELECT c.sequence, c.number, c.warned_at, c.listener, c.account, c.series, c.attempts, c.ended_at,
+                         c.answered, c.archived
+                  FROM callback AS c JOIN unnest($1::BIGINT[], $2::INTEGER[], $3::BOOLEAN[], $5::TEXT[])
+                      AS k (sequence, number, is_outcome, listener)
                       ON c.sequence = k.sequence AND c.number = k.number AND (c.warned_at = 0) = k.is_outcome
+                          AND c.listener = k.listener
                   WHERE c.ended_at IS NOT NULL
-                  ORDER BY c.sequence, c.number, c.warned_at FOR NO KEY UPDATE OF c),
+                  ORDER BY c.sequence, c.number, c.warned_at, c.listener FOR NO KEY UPDATE OF c),
              acknowledged AS
-                 (INSERT INTO attempt (sequence, number, warned_at, series, ordinal, account, ended_at, answered)
-                  SELECT sequence, number, warned_at, series, attempts, account, ended_at, answered FROM ended
+                 (INSERT INTO attempt (sequence, number, warned_at, listener, series, ordinal, account, ended_at,
+                                       answered)
+                  SELECT sequence, number, warned_at, listener, series, attempts, account, ended_at, answered FROM ended
                   WHERE answered IS NOT NULL
                   ON CONFLICT DO NOTHING),
              begun AS
@@ -416,10 +445,11 @@ fn replay(db: &mut Db, found: &[CallbackKey], at: Timestamp) -> Sql<usize> {
                   SET series = c.series + 1, attempts = 0, next_attempt_at = $4, ended_at = NULL, answered = NULL,
                       archived = NULL, lease_node = NULL, lease_until = NULL
                   FROM ended AS e
-                  WHERE c.sequence = e.sequence AND c.number = e.number AND c.warned_at = e.warned_at)
+                  WHERE c.sequence = e.sequence AND c.number = e.number AND c.warned_at = e.warned_at
+                    AND c.listener = e.listener)
              SELECT {ENDS} FROM ended GROUP BY sequence"
         ),
-        &[&sequences, &numbers, &outcomes, &at.0],
+        &[&sequences, &numbers, &outcomes, &at.0, &listeners],
     )?;
     let begun = |row: &Row| Ok((get(row, "sequence")?, Ends::read(row)?.begun_again()));
     let begun = rows.iter().map(begun).collect::<Sql<BTreeMap<i64, Ends>>>()?;
@@ -430,20 +460,21 @@ fn replay(db: &mut Db, found: &[CallbackKey], at: Timestamp) -> Sql<usize> {
 
 fn ended_one(db: &mut Db, name: CallbackName) -> Sql<Vec<CallbackKey>> {
     let rows = db.query(
-        "SELECT c.sequence, c.number, c.warned_at FROM request AS r JOIN callback AS c USING (sequence)
-         WHERE r.request_id = $1 AND c.number = $2 AND (c.warned_at = 0) = $3 AND c.ended_at IS NOT NULL",
-        &[&name.request.to_string(), &int(name.number), &is_outcome(name.tells)],
+        "SELECT c.sequence, c.number, c.warned_at, c.listener FROM request AS r JOIN callback AS c USING (sequence)
+         WHERE r.request_id = $1 AND c.number = $2 AND (c.warned_at = 0) = $3 AND c.listener = $4
+           AND c.ended_at IS NOT NULL",
+        &[&name.request.to_string(), &int(name.number), &is_outcome(name.tells), &name.listener.as_str()],
     )?;
     rows.iter().map(read_ended).collect()
 }
 
 fn read_ended(row: &Row) -> Sql<CallbackKey> {
     let tells = if get::<i64>(row, "warned_at")? == 0 { Tells::Outcome } else { Tells::Warning };
-    Ok(CallbackKey { position: read_position(row)?, tells })
+    Ok(CallbackKey { position: read_position(row)?, tells, listener: read_listener(row, "listener")? })
 }
 
 fn ended_in(db: &mut Db, scope: &ReplayScope, at_most: usize) -> Sql<Vec<CallbackKey>> {
-    let ReplayScope::Account { account, request, from, to, delivered, after } = scope else {
+    let ReplayScope::Account { account, listener, request, from, to, delivered, after } = scope else {
         return Ok(Vec::new());
     };
     let Some((first, last)) = sequences_of(db, *request)? else { return Ok(Vec::new()) };
@@ -451,14 +482,14 @@ fn ended_in(db: &mut Db, scope: &ReplayScope, at_most: usize) -> Sql<Vec<Callbac
     let to = to.map_or(i64::MAX, |to| to.0);
     in_order(db);
     let rows = db.query(
-        "SELECT r.sequence, k.number, k.warned_at FROM request AS r CROSS JOIN LATERAL
-             (SELECT c.number, c.warned_at FROM callback AS c JOIN subrequest AS s USING (sequence, number)
+        "SELECT r.sequence, k.number, k.warned_at, k.listener FROM request AS r CROSS JOIN LATERAL
+             (SELECT c.number, c.warned_at, c.listener FROM callback AS c JOIN subrequest AS s USING (sequence, number)
               WHERE c.sequence = r.sequence AND (c.sequence, c.number) > ($5, $6)
-                AND c.ended_at IS NOT NULL AND ($4 OR c.archived IS NOT NULL) AND c.warned_at = 0
+                AND c.ended_at IS NOT NULL AND ($4 OR c.archived IS NOT NULL) AND c.warned_at = 0 AND c.listener = $10
                 AND s.ended_at >= $7 AND s.ended_at < $8
               ORDER BY c.number LIMIT $9) AS k
          WHERE r.account = $1 AND r.sequence BETWEEN $2 AND $3
-           AND r.callbacks_archived + CASE WHEN $4 THEN r.callbacks_delivered ELSE 0 END > 0
+           AND ($10 <> '' OR r.callbacks_archived + CASE WHEN $4 THEN r.callbacks_delivered ELSE 0 END > 0)
            AND r.accepted_at < $8 AND coalesce(r.ended_at, $7) >= $7
          ORDER BY r.sequence, k.number LIMIT $9",
         &[
@@ -471,6 +502,7 @@ fn ended_in(db: &mut Db, scope: &ReplayScope, at_most: usize) -> Sql<Vec<Callbac
             &from,
             &to,
             &limit(at_most),
+            &listener.as_str(),
         ],
     )?;
     rows.iter().map(read_ended).collect()
@@ -502,10 +534,10 @@ fn callbacks(db: &mut Db, filter: &CallbackFilter) -> Sql<Vec<CallbackView>> {
             "SELECT {HEAD}, {CALLBACK} FROM request AS r CROSS JOIN LATERAL
                  (SELECT {KEPT} FROM callback AS c
                   WHERE c.sequence = r.sequence AND (c.sequence, c.number) >= ($4, $5)
-                    AND (c.sequence, c.number, c.warned_at > 0) > ($4, $5, $6) AND {is_one}
+                    AND (c.sequence, c.number, c.warned_at > 0) > ($4, $5, $6) AND c.listener = $8 AND {is_one}
                   ORDER BY c.number, c.warned_at LIMIT $7) AS c
                  JOIN subrequest AS s ON s.sequence = c.sequence AND s.number = c.number
-             WHERE r.account = $1 AND r.sequence BETWEEN $2 AND $3 AND (r.ended_at IS NULL OR {has_some})
+             WHERE r.account = $1 AND r.sequence BETWEEN $2 AND $3 AND (r.ended_at IS NULL OR $8 <> '' OR {has_some})
              ORDER BY r.sequence, c.number, c.warned_at LIMIT $7"
         ),
         &[
@@ -516,6 +548,7 @@ fn callbacks(db: &mut Db, filter: &CallbackFilter) -> Sql<Vec<CallbackView>> {
             &filter.after.map_or(0, |after| int(after.number)),
             &filter.after.is_some_and(|after| after.tells == Tells::Warning),
             &limit(filter.limit),
+            &filter.listener.as_str(),
         ],
     )?;
     let mut heads = Heads::default();
@@ -561,9 +594,9 @@ fn callback(db: &mut Db, name: CallbackName) -> Sql<Option<WithAttempts>> {
     let found = db.query_opt(
         &format!(
             "SELECT {HEAD}, {CALLBACK} FROM {JOINED}
-             WHERE r.request_id = $1 AND c.number = $2 AND (c.warned_at = 0) = $3"
+             WHERE r.request_id = $1 AND c.number = $2 AND (c.warned_at = 0) = $3 AND c.listener = $4"
         ),
-        &[&name.request.to_string(), &int(name.number), &is_outcome(name.tells)],
+        &[&name.request.to_string(), &int(name.number), &is_outcome(name.tells), &name.listener.as_str()],
     )?;
     let Some(row) = found else { return Ok(None) };
     let (mut view, attempts) = with_attempts(db, &row, &mut Heads::default())?;
@@ -574,12 +607,12 @@ fn callback(db: &mut Db, name: CallbackName) -> Sql<Option<WithAttempts>> {
     Ok(Some((view, attempts)))
 }
 
-/// The callbacks of one subrequest, the warning first.
+/// The callbacks of one subrequest, those of the warning first.
 pub(super) fn of_subrequest(db: &mut Db, at: Position) -> Sql<Vec<WithAttempts>> {
     let rows = db.query(
         &format!(
             "SELECT {HEAD}, {CALLBACK} FROM {JOINED}
-             WHERE c.sequence = $1 AND c.number = $2 ORDER BY c.warned_at DESC"
+             WHERE c.sequence = $1 AND c.number = $2 ORDER BY c.warned_at DESC, c.listener DESC"
         ),
         &[&at.sequence, &int(at.number)],
     )?;
@@ -600,8 +633,9 @@ fn with_attempts(db: &mut Db, row: &Row, heads: &mut Heads) -> Sql<WithAttempts>
 fn attempts(db: &mut Db, key: CallbackKey) -> Sql<Vec<AttemptView>> {
     let rows = db.query(
         "SELECT series, ordinal, ended_at, answered, error FROM attempt
-         WHERE sequence = $1 AND number = $2 AND (warned_at = 0) = $3 ORDER BY warned_at, series, ordinal",
-        &[&key.position.sequence, &int(key.position.number), &is_outcome(key.tells)],
+         WHERE sequence = $1 AND number = $2 AND (warned_at = 0) = $3 AND listener = $4
+         ORDER BY warned_at, listener, series, ordinal",
+        &[&key.position.sequence, &int(key.position.number), &is_outcome(key.tells), &key.listener.as_str()],
     )?;
     let read = |row: &Row| {
         Ok(AttemptView {

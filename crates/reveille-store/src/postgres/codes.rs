@@ -5,8 +5,8 @@ use crate::RequestHead;
 pub(super) use crate::codes::{HEAD, PROFILE, lane, role, service, state, status, subject};
 use crate::codes::{role_named, state_named, status_named, subject_named};
 use reveille_domain::{
-    AccountName, Action, Doubt, Fault, Network, Position, Profile, ProfileState, ProfileStatus, Reported,
-    RequestId, Role, Subject, Terms, Timestamp,
+    AccountName, Action, Doubt, Fault, ListenerName, Network, Position, Profile, ProfileState, ProfileStatus,
+    Reported, RequestId, Role, Subject, Terms, Timestamp,
 };
 use std::str::FromStr;
 use std::sync::Arc;
@@ -93,6 +93,10 @@ pub(super) fn optional_id<T: FromStr>(row: &Row, column: Column) -> Sql<Option<T
 }
 
 /// The fault in the columns `fault` and `fault_detail`.
+pub(super) fn read_listener(row: &Row, column: Column) -> Sql<ListenerName> {
+    if get::<&str>(row, column)?.is_empty() { Ok(ListenerName::OWN) } else { read_id(row, column) }
+}
+
 pub(super) fn read_fault(row: &Row) -> Sql<Option<Fault>> {
     let detail = get::<Option<&str>>(row, "fault_detail")?;
     optional(row, "fault", |text| Fault::named(text, detail))

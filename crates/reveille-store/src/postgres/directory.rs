@@ -2,7 +2,7 @@
 
 use super::Postgres;
 use super::codes::{
-    get, int, optional_at, optional_text, read_at, read_id, read_network, read_text, read_u32,
+    get, int, optional_at, optional_text, read_at, read_id, read_listener, read_network, read_text, read_u32,
 };
 use super::connection::{Db, Sql, SqlError};
 use crate::writer::Urgency;
@@ -11,7 +11,7 @@ use crate::{
     User, UserDeclaration,
 };
 use async_trait::async_trait;
-use reveille_domain::{AccountName, Network, Timestamp};
+use reveille_domain::{AccountName, ListenerName, Network, Timestamp};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -123,11 +123,18 @@ impl Directory for Postgres {
         self.write("register a listener", 1, Urgency::Now, register).await
     }
 
-    async fn deregister(&self, account: &AccountName, service: &str) -> Result<bool> {
+    async fn deregister(&self, account: &AccountName, service: &str, name: ListenerName) -> Result<bool> {
         let (account, service) = (account.clone(), service.to_owned());
         let remove = move |db: &mut Db| {
-            let delete = "DELETE FROM listener WHERE account = $1 AND service = $2";
-            Ok(db.execute(delete, &[&account.as_str(), &service])? == 1)
+            let account = account.as_str();
+            let removed = if name.is_own() {
+                let delete = "DELETE FROM listener WHERE account = $1 AND service = $2";
+                db.execute(delete, &[&account, &service])?
+            } else {
+                let delete = "DELETE FROM further_listener WHERE account = $1 AND service = $2 AND name = $3";
+                db.execute(delete, &[&account, &service, &name.as_str()])?
+            };
+            Ok(removed == 1)
         };
         self.write("deregister a listener", 1, Urgency::Now, remove).await
     }
@@ -238,21 +245,29 @@ fn apply_user(db: &mut Db, user: &UserDeclaration, applied: &mut Applied) -> Sql
 
 /// Whether anything changed.
 fn set_listener(db: &mut Db, account: &AccountName, listener: &Listener) -> Sql<bool> {
-    let changed = db.execute(
-        "INSERT INTO listener AS l (account, service, url, username, password, registered_at)
-         VALUES ($1, $2, $3, $4, $5, $6)
-         ON CONFLICT (account, service) DO UPDATE SET url = excluded.url, username = excluded.username,
-             password = excluded.password, registered_at = excluded.registered_at
-         WHERE (l.url, l.username, l.password) IS DISTINCT FROM (excluded.url, excluded.username, excluded.password)",
-        &[
-            &account.as_str(),
-            &listener.service,
-            &listener.url,
-            &listener.username,
-            &listener.password.as_deref(),
-            &listener.registered_at.0,
-        ],
-    )?;
+    let Listener { service, name, url, username, password, registered_at } = listener;
+    let (account, password, at) = (account.as_str(), password.as_deref(), registered_at.0);
+    let changed = if name.is_own() {
+        db.execute(
+            "INSERT INTO listener AS l (account, service, url, username, password, registered_at)
+             VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (account, service) DO UPDATE SET url = excluded.url, username = excluded.username,
+                 password = excluded.password, registered_at = excluded.registered_at
+             WHERE (l.url, l.username, l.password)
+                 IS DISTINCT FROM (excluded.url, excluded.username, excluded.password)",
+            &[&account, service, url, username, &password, &at],
+        )?
+    } else {
+        db.execute(
+            "INSERT INTO further_listener AS l (account, service, name, url, username, password, registered_at)
+             VALUES ($1, $2, $7, $3, $4, $5, $6)
+             ON CONFLICT (account, service, name) DO UPDATE SET url = excluded.url, username = excluded.username,
+                 password = excluded.password, registered_at = excluded.registered_at
+             WHERE (l.url, l.username, l.password)
+                 IS DISTINCT FROM (excluded.url, excluded.username, excluded.password)",
+            &[&account, service, url, username, &password, &at, &name.as_str()],
+        )?
+    };
     Ok(changed == 1)
 }
 
@@ -364,12 +379,16 @@ fn touch(db: &mut Db, uses: &[([u8; 32], Timestamp)]) -> Sql<()> {
 
 fn listeners(db: &mut Db, account: &AccountName) -> Sql<Vec<Listener>> {
     let rows = db.query(
-        "SELECT service, url, username, password, registered_at FROM listener WHERE account = $1 ORDER BY service",
+        "SELECT service, '' AS name, url, username, password, registered_at FROM listener WHERE account = $1
+         UNION ALL
+         SELECT service, name, url, username, password, registered_at FROM further_listener WHERE account = $1
+         ORDER BY service, name",
         &[&account.as_str()],
     )?;
     let read = |row: &Row| {
         Ok(Listener {
             service: read_text(row, "service")?,
+            name: read_listener(row, "name")?,
             url: read_text(row, "url")?,
             username: optional_text(row, "username")?,
             password: get::<Option<Vec<u8>>>(row, "password")?.map(Into::into),

@@ -3,12 +3,16 @@
 //! A batch is written in a few statements, each over all of it. The eUICCs concerned are locked first, in the
 //! order of their keys: whoever claims one of them waits for this, or this sees that it was claimed.
 
+use super::callbacks::read_outlet;
 use super::codes::{self, get, int};
 use super::connection::{Db, Sql};
 use super::leases::millis;
 use crate::codes::USUAL_REPLY;
-use crate::{Change, Guard, Handed, Outlet, ProfileKey, Recorded, Recording, UnsettledCall, Warning};
-use reveille_domain::{Doubt, Eid, Fault, Imei, Left, Msisdn, Position, ProfileState};
+use crate::{
+    Change, Guard, Handed, Outlet, ProfileKey, Recorded, Recording, RequestHead, UnsettledCall, Warning,
+    Written,
+};
+use reveille_domain::{AccountName, Doubt, Eid, Fault, Imei, Left, Msisdn, Position, ProfileState, Service};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
@@ -22,7 +26,7 @@ pub(super) fn record(
     node: i32,
     lasts: Duration,
     recordings: &[Recording],
-) -> Sql<Vec<Recorded>> {
+) -> Sql<Written<Recorded>> {
     let mut seen = HashSet::with_capacity(recordings.len());
     let firsts: Vec<&Recording> =
         recordings.iter().filter(|recording| seen.insert(recording.position())).collect();
@@ -34,7 +38,8 @@ pub(super) fn record(
         .collect();
     change_profiles(db, &now)?;
     end_warnings(db, &now)?;
-    insert_callbacks(db, node, lasts, &now)?;
+    let services = Services::of(firsts.iter().map(|recording| &*recording.request));
+    let further = insert_callbacks(db, node, lasts, &now, &services)?;
     count(db, &now)?;
     let refused = if now.len() == firsts.len() { HashSet::new() } else { without_outcome(db, &firsts)? };
     let mut fresh: HashSet<Position> = leases.into_keys().collect();
@@ -43,7 +48,26 @@ pub(super) fn record(
         position if refused.contains(&position) => Recorded::Refused,
         _ => Recorded::Before,
     };
-    Ok(recordings.iter().map(answer).collect())
+    Ok(Written { each: recordings.iter().map(answer).collect(), further })
+}
+
+/// The services that those requests tell, each once, as a statement looks for their further listeners.
+struct Services<'a> {
+    account: Vec<&'a str>,
+    name: Vec<&'static str>,
+    service: Vec<i32>,
+}
+
+impl<'a> Services<'a> {
+    fn of(requests: impl Iterator<Item = &'a RequestHead>) -> Self {
+        let told: HashSet<(&AccountName, Service)> =
+            requests.map(|request| (&request.account, request.action.service())).collect();
+        Self {
+            account: told.iter().map(|(account, _)| account.as_str()).collect(),
+            name: told.iter().map(|(_, service)| service.name()).collect(),
+            service: told.iter().map(|(_, service)| codes::service(*service).into()).collect(),
+        }
+    }
 }
 
 /// An outcome that is recorded with this batch, and the number by which its profile's history is in order.
@@ -369,8 +393,15 @@ struct Messages<'a> {
     document: Vec<Option<&'a str>>,
 }
 
-/// The messages that tell the outcomes; whoever records them attempts them first.
-fn insert_callbacks(db: &mut Db, node: i32, lasts: Duration, now: &[Now<'_>]) -> Sql<()> {
+/// The messages that tell the outcomes. Whoever records them attempts those for the services' own listeners first, and
+/// whoever sees them due the others, whose outlets are answered.
+fn insert_callbacks(
+    db: &mut Db,
+    node: i32,
+    lasts: Duration,
+    now: &[Now<'_>],
+    services: &Services<'_>,
+) -> Sql<Vec<Outlet>> {
     let mut columns = Messages::default();
     for ended in now {
         let told = &ended.recording.told;
@@ -395,19 +426,37 @@ fn insert_callbacks(db: &mut Db, node: i32, lasts: Duration, now: &[Now<'_>]) ->
     }
     let Messages { sequence, number, account, service, eid, imei, msisdn, left_state, left_status, .. } =
         &columns;
-    db.execute(
-        "INSERT INTO callback (sequence, number, warned_at, account, service, eid, imei, msisdn, left_state,
-                               left_status, left_role, next_attempt_at, lease_node, lease_until)
-         SELECT k.sequence, k.number, 0, k.account, k.service, k.eid, k.imei, k.msisdn, k.left_state,
-                k.left_status, k.left_role, k.at, $12, clock_timestamp() + $13::BIGINT * INTERVAL '1 millisecond'
-         FROM unnest($1::BIGINT[], $2::INTEGER[], $3::TEXT[], $4::INTEGER[], $5::TEXT[], $6::TEXT[], $7::TEXT[],
-                     $8::TEXT[], $9::TEXT[], $10::TEXT[], $11::BIGINT[])
-                  AS k (sequence, number, account, service, eid, imei, msisdn, left_state, left_status, left_role, at)",
+    let rows = db.query(
+        "WITH k AS MATERIALIZED
+             (SELECT * FROM unnest($1::BIGINT[], $2::INTEGER[], $3::TEXT[], $4::INTEGER[], $5::TEXT[], $6::TEXT[],
+                                   $7::TEXT[], $8::TEXT[], $9::TEXT[], $10::TEXT[], $11::BIGINT[])
+                  AS k (sequence, number, account, service, eid, imei, msisdn, left_state, left_status, left_role, at)),
+         further AS MATERIALIZED
+             (SELECT l.account, o.service, l.name AS listener
+              FROM unnest($14::TEXT[], $15::TEXT[], $16::INTEGER[]) AS o (account, name, service)
+              JOIN further_listener AS l ON l.account = o.account AND l.service = o.name),
+         own AS
+             (INSERT INTO callback (sequence, number, account, service, eid, imei, msisdn, left_state, left_status,
+                                    left_role, next_attempt_at, lease_node, lease_until)
+              SELECT k.*, $12, clock_timestamp() + $13::BIGINT * INTERVAL '1 millisecond' FROM k),
+         others AS
+             (INSERT INTO callback (sequence, number, account, service, eid, imei, msisdn, left_state, left_status,
+                                    left_role, next_attempt_at, listener)
+              SELECT k.*, f.listener FROM further AS f JOIN k USING (account, service))
+         SELECT f.account, f.service, f.listener FROM further AS f",
         &[
             sequence, number, account, service, eid, imei, msisdn, left_state, left_status,
-            &columns.left_role, &columns.at, &node, &millis(lasts),
+            &columns.left_role, &columns.at, &node, &millis(lasts), &services.account, &services.name,
+            &services.service,
         ],
     )?;
+    let further = rows.iter().map(read_outlet).collect::<Sql<Vec<Outlet>>>()?;
+    let is_told = |ended: &&Now<'_>, outlet: &Outlet| {
+        let request = &ended.recording.request;
+        (&request.account, request.action.service()) == (&outlet.account, outlet.service)
+    };
+    let others = further.iter().map(|outlet| now.iter().filter(|ended| is_told(ended, outlet)).count());
+    db.counts.add_untold(i64::try_from(others.sum::<usize>()).unwrap_or(i64::MAX));
     if columns.document.iter().any(Option::is_some) {
         db.execute(
             "INSERT INTO callback_document (sequence, number, account, body)
@@ -416,7 +465,7 @@ fn insert_callbacks(db: &mut Db, node: i32, lasts: Duration, now: &[Now<'_>]) ->
             &[sequence, number, account, &columns.document],
         )?;
     }
-    Ok(())
+    Ok(further)
 }
 
 /// What a batch of outcomes adds to a request's counts.
@@ -481,7 +530,19 @@ fn count_requests(db: &mut Db, requests: &BTreeMap<i64, Counts>) -> Sql<()> {
 }
 
 /// Which warnings were written: those of subrequests without outcome that were not warned of before.
-pub(super) fn warn(db: &mut Db, node: i32, lasts: Duration, warnings: &[Warning]) -> Sql<Vec<bool>> {
+pub(super) fn warn(db: &mut Db, node: i32, lasts: Duration, warnings: &[Warning]) -> Sql<Written<bool>> {
+    let services = Services::of(warnings.iter().map(|warning| &*warning.request));
+    let rows = db.query(
+        "SELECT l.account, o.service, l.name AS listener
+         FROM unnest($1::TEXT[], $2::TEXT[], $3::INTEGER[]) AS o (account, name, service)
+         JOIN further_listener AS l ON l.account = o.account AND l.service = o.name",
+        &[&services.account, &services.name, &services.service],
+    )?;
+    let further = rows.iter().map(read_outlet).collect::<Sql<Vec<Outlet>>>()?;
+    let accounts: Vec<&str> = further.iter().map(|outlet| outlet.account.as_str()).collect();
+    let numbers: Vec<i32> = further.iter().map(|outlet| codes::service(outlet.service).into()).collect();
+    let listeners: Vec<&str> = further.iter().map(|outlet| outlet.listener.as_str()).collect();
+    let mut callbacks = 0;
     let mut written = Vec::with_capacity(warnings.len());
     for warning in warnings {
         let told = &warning.told;
@@ -508,9 +569,22 @@ pub(super) fn warn(db: &mut Db, node: i32, lasts: Duration, warnings: &[Warning]
             ],
         )?;
         written.push(rows == 1);
+        callbacks += rows;
+        if rows == 1 && !further.is_empty() {
+            callbacks += db.execute(
+                "INSERT INTO callback (sequence, number, warned_at, listener, account, service, eid, imei, msisdn,
+                                       next_attempt_at)
+                 SELECT c.sequence, c.number, c.warned_at, l.listener, c.account, c.service, c.eid, c.imei, c.msisdn,
+                        c.next_attempt_at
+                 FROM callback AS c JOIN unnest($3::TEXT[], $4::INTEGER[], $5::TEXT[]) AS l (account, service, listener)
+                     ON l.account = c.account AND l.service = c.service
+                 WHERE c.sequence = $1 AND c.number = $2 AND c.warned_at > 0 AND c.listener = ''",
+                &[&warning.request.sequence, &int(warning.number), &accounts, &numbers, &listeners],
+            )?;
+        }
     }
-    db.counts.add_untold(written.iter().map(|written| i64::from(*written)).sum());
-    Ok(written)
+    db.counts.add_untold(i64::try_from(callbacks).unwrap_or(i64::MAX));
+    Ok(Written { each: written, further })
 }
 
 pub(super) fn note_calls(db: &mut Db, calls: &[UnsettledCall]) -> Sql<()> {

@@ -12,7 +12,7 @@ use crate::{
     AcceptLimits, Acceptance, Accepted, Backlog, ChangeCounts, Claim, DeviceKey, Handed, HistoryForgotten,
     ITSELF, Lane, NewRequest, ProfileKey, ProfileTarget, Recorded, Recording, RequestFilter, RequestView,
     Requests, Result, SubrequestFilter, SubrequestState, SubrequestView, Target, UnsettledCall, Waiting,
-    Warning,
+    Warning, Written,
 };
 use async_trait::async_trait;
 use reveille_domain::{
@@ -108,13 +108,13 @@ impl Requests for Postgres {
         self.readers.read("read how a device's profiles ended", move |db| parts(db, own)).await
     }
 
-    async fn record(&self, recordings: Vec<Recording>) -> Result<Vec<Recorded>> {
+    async fn record(&self, recordings: Vec<Recording>) -> Result<Written<Recorded>> {
         let (rows, node, lasts) = (recordings.len(), self.node, self.lease);
         let write = move |db: &mut Db| record::record(db, node, lasts, &recordings);
         self.write("record outcomes", rows, Urgency::InCompany, write).await
     }
 
-    async fn warn(&self, warnings: Vec<Warning>) -> Result<Vec<bool>> {
+    async fn warn(&self, warnings: Vec<Warning>) -> Result<Written<bool>> {
         let (rows, node, lasts) = (warnings.len(), self.node, self.lease);
         let write = move |db: &mut Db| record::warn(db, node, lasts, &warnings);
         self.write("write warnings", rows, Urgency::InCompany, write).await
@@ -600,7 +600,9 @@ fn forget(db: &mut Db, requests_before: Timestamp, keys_before: Timestamp, at_mo
 
 /// Removes a part of the request that was told longest ago; the request itself goes with its last part.
 fn forget_request(db: &mut Db, before: Timestamp, at_most: usize) -> Sql<usize> {
-    let oldest = "SELECT sequence FROM request WHERE told_at < $1 ORDER BY told_at LIMIT 1";
+    let oldest = "SELECT r.sequence FROM request AS r WHERE r.told_at < $1 AND NOT EXISTS
+             (SELECT 1 FROM callback AS c WHERE c.sequence = r.sequence AND c.next_attempt_at IS NOT NULL)
+         ORDER BY r.told_at LIMIT 1";
     let Some(row) = db.query_opt(oldest, &[&before.0])? else { return Ok(0) };
     let sequence: i64 = get(&row, "sequence")?;
     let row = db.query_one(

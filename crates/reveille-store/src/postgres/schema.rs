@@ -11,6 +11,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0005_gateways.sql"),
     include_str!("../../migrations/postgres/0006_drift.sql"),
     include_str!("../../migrations/postgres/0007_one_imsi.sql"),
+    include_str!("../../migrations/postgres/0008_further_listeners.sql"),
 ];
 
 /// The advisory lock under which one node migrates.

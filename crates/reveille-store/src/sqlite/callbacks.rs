@@ -3,7 +3,7 @@
 use super::Sqlite;
 use super::codes::{
     self, HEAD, Heads, optional_at, optional_id, optional_role, optional_state, optional_status, read_at,
-    read_fault, read_id, read_subject,
+    read_fault, read_id, read_listener, read_subject,
 };
 use super::record::count_untold;
 use crate::writer::Urgency;
@@ -13,7 +13,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use reveille_domain::{
-    AccountName, Action, Fault, Left, LeftAs, Position, Service, Targets, Timestamp, Told,
+    AccountName, Action, Fault, Left, LeftAs, ListenerName, Position, Service, Targets, Timestamp, Told,
 };
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use std::collections::HashMap;
@@ -77,25 +77,50 @@ fn untold(db: &Connection) -> rusqlite::Result<Vec<(Outlet, Timestamp)>> {
     let mut untold = Vec::new();
     for account in names {
         for service in Service::ALL {
-            let outlet = Outlet { account: account.clone(), service };
-            if let Some(due) = earliest_due(db, &outlet, Timestamp(i64::MIN))? {
-                untold.push((outlet, due));
+            let mut listener = Some(ListenerName::OWN);
+            while let Some(name) = listener {
+                let outlet = Outlet { account: account.clone(), service, listener: name };
+                listener = next_untold(db, &outlet)?;
+                if let Some(due) = earliest_due(db, &outlet, Timestamp(i64::MIN))? {
+                    untold.push((outlet, due));
+                }
             }
         }
     }
     Ok(untold)
 }
 
+/// The further listener behind the outlet's that has something due, registered or not any more.
+fn next_untold(db: &Connection, outlet: &Outlet) -> rusqlite::Result<Option<ListenerName>> {
+    let mut select = db.prepare_cached(
+        "SELECT listener FROM callback
+         WHERE account = ? AND service = ? AND listener > ? AND next_attempt_at IS NOT NULL
+         ORDER BY listener LIMIT 1",
+    )?;
+    let behind = params![outlet.account.as_str(), codes::service(outlet.service), outlet.listener.as_str()];
+    select.query_row(behind, |row| read_listener(row, "listener")).optional()
+}
+
 fn earliest_due(db: &Connection, outlet: &Outlet, after: Timestamp) -> rusqlite::Result<Option<Timestamp>> {
     let mut select = db.prepare_cached(
         "SELECT min(next_attempt_at) AS due FROM callback
-         WHERE account = ? AND service = ? AND next_attempt_at > ?",
+         WHERE account = ? AND service = ? AND listener = ? AND next_attempt_at > ?",
     )?;
-    let bounds = params![outlet.account.as_str(), codes::service(outlet.service), after.0];
+    let Outlet { account, service, listener } = outlet;
+    let bounds = params![account.as_str(), codes::service(*service), listener.as_str(), after.0];
     select.query_row(bounds, |row| optional_at(row, "due"))
 }
 
 fn archived(db: &Connection, outlet: &Outlet) -> rusqlite::Result<u64> {
+    if !outlet.listener.is_own() {
+        let mut select = db.prepare_cached(
+            "SELECT count(*) FROM callback
+             WHERE account = ? AND listener = ? AND listener <> '' AND service = ? AND archived IS NOT NULL AND warned_at = 0",
+        )?;
+        let Outlet { account, service, listener } = outlet;
+        let bounds = params![account.as_str(), listener.as_str(), codes::service(*service)];
+        return select.query_row(bounds, |row| row.get(0));
+    }
     let own = |action: &Action| action.service() == outlet.service;
     let names: Vec<&str> =
         Action::ALL.iter().filter(|action| own(action)).map(|action| action.name()).collect();
@@ -115,7 +140,7 @@ const OF_REQUEST: &str =
 
 /// The columns that `read_callback` reads, of `callback AS c JOIN subrequest AS s JOIN request AS r`.
 const CALLBACK: &str =
-    "c.number, c.warned_at, c.eid, c.imei, c.msisdn, c.left_state, c.left_status, c.left_role, c.series,
+    "c.number, c.warned_at, c.listener, c.eid, c.imei, c.msisdn, c.left_state, c.left_status, c.left_role, c.series,
     c.attempts, c.next_attempt_at, c.ended_at AS told_at, c.answered, c.archived,
     s.subject, s.fault, s.fault_detail, CASE WHEN c.warned_at > 0 THEN c.warned_at ELSE s.ended_at END AS recorded_at";
 const JOINED: &str =
@@ -124,10 +149,12 @@ const JOINED: &str =
 fn due(db: &Connection, outlet: &Outlet, until: Timestamp, limit: usize) -> rusqlite::Result<Vec<Callback>> {
     let mut select = db.prepare_cached(&format!(
         "SELECT {HEAD}, {CALLBACK} FROM {JOINED}
-         WHERE c.account = ? AND c.service = ? AND c.next_attempt_at <= ? ORDER BY c.next_attempt_at LIMIT ?"
+         WHERE c.account = ? AND c.service = ? AND c.listener = ? AND c.next_attempt_at <= ?
+         ORDER BY c.next_attempt_at LIMIT ?"
     ))?;
     let mut heads = Heads::default();
-    let bounds = params![outlet.account.as_str(), codes::service(outlet.service), until.0, limit];
+    let Outlet { account, service, listener } = outlet;
+    let bounds = params![account.as_str(), codes::service(*service), listener.as_str(), until.0, limit];
     select.query_map(bounds, |row| read_callback(row, &mut heads))?.collect()
 }
 
@@ -145,6 +172,7 @@ fn read_callback(row: &Row<'_>, heads: &mut Heads) -> rusqlite::Result<Callback>
     };
     Ok(Callback {
         number: row.get("number")?,
+        listener: read_listener(row, "listener")?,
         told: Told {
             subject: read_subject(row)?,
             eid: optional_id(row, "eid")?,
@@ -188,7 +216,7 @@ fn mark(db: &Connection, marks: &[Mark]) -> rusqlite::Result<()> {
             continue;
         }
         insert_attempt(db, mark)?;
-        if mark.key.tells == Tells::Warning {
+        if !mark.key.is_counted() {
             count_untold(db, if matches!(mark.result, AttemptResult::Failed { .. }) { 0 } else { -1 })?;
             continue;
         }
@@ -220,7 +248,7 @@ fn end_attempt(db: &Connection, mark: &Mark) -> rusqlite::Result<bool> {
     };
     let mut update = db.prepare_cached(
         "UPDATE callback SET attempts = max(attempts, ?), next_attempt_at = ?, ended_at = ?, answered = ?, archived = ?
-         WHERE sequence = ? AND number = ? AND (warned_at = 0) = ? AND series = ? AND ended_at IS NULL",
+         WHERE sequence = ? AND number = ? AND (warned_at = 0) = ? AND listener = ? AND series = ? AND ended_at IS NULL",
     )?;
     let Position { sequence, number } = mark.key.position;
     let changed = update.execute(params![
@@ -232,6 +260,7 @@ fn end_attempt(db: &Connection, mark: &Mark) -> rusqlite::Result<bool> {
         sequence,
         number,
         is_outcome(mark.key.tells),
+        mark.key.listener.as_str(),
         mark.series
     ])?;
     Ok(changed == 1)
@@ -249,9 +278,10 @@ fn insert_attempt(db: &Connection, mark: &Mark) -> rusqlite::Result<()> {
         AttemptResult::Delivered { .. } | AttemptResult::NoListener => return Ok(()),
     };
     let mut insert = db.prepare_cached(
-        "INSERT OR IGNORE INTO attempt (sequence, number, warned_at, series, ordinal, account, ended_at, answered, error)
-         SELECT sequence, number, warned_at, ?, ?, account, ?, ?, ? FROM callback
-         WHERE sequence = ? AND number = ? AND (warned_at = 0) = ?",
+        "INSERT OR IGNORE INTO attempt (sequence, number, warned_at, listener, series, ordinal, account, ended_at,
+                                        answered, error)
+         SELECT sequence, number, warned_at, listener, ?, ?, account, ?, ?, ? FROM callback
+         WHERE sequence = ? AND number = ? AND (warned_at = 0) = ? AND listener = ?",
     )?;
     let Position { sequence, number } = mark.key.position;
     insert.execute(params![
@@ -262,7 +292,8 @@ fn insert_attempt(db: &Connection, mark: &Mark) -> rusqlite::Result<()> {
         error,
         sequence,
         number,
-        is_outcome(mark.key.tells)
+        is_outcome(mark.key.tells),
+        mark.key.listener.as_str()
     ])?;
     Ok(())
 }
@@ -289,11 +320,12 @@ fn count_ends(db: &Connection, sequence: i64, ends: &Ends) -> rusqlite::Result<(
 fn replay(db: &Connection, found: &[CallbackKey], at: Timestamp) -> rusqlite::Result<usize> {
     let mut delivered = db.prepare_cached(
         "SELECT answered IS NOT NULL FROM callback
-         WHERE sequence = ? AND number = ? AND (warned_at = 0) = ? AND ended_at IS NOT NULL",
+         WHERE sequence = ? AND number = ? AND (warned_at = 0) = ? AND listener = ? AND ended_at IS NOT NULL",
     )?;
     let mut replayed = 0;
     for key in found {
-        let bounds = params![key.position.sequence, key.position.number, is_outcome(key.tells)];
+        let Position { sequence, number } = key.position;
+        let bounds = params![sequence, number, is_outcome(key.tells), key.listener.as_str()];
         let ended: Option<bool> = delivered.query_row(bounds, |row| row.get(0)).optional()?;
         if let Some(delivered) = ended {
             make_due_again(db, *key, delivered, at)?;
@@ -305,37 +337,41 @@ fn replay(db: &Connection, found: &[CallbackKey], at: Timestamp) -> rusqlite::Re
 
 fn ended_one(db: &Connection, name: CallbackName) -> rusqlite::Result<Vec<CallbackKey>> {
     let mut select = db.prepare_cached(
-        "SELECT c.sequence, c.number, c.warned_at FROM request AS r JOIN callback AS c USING (sequence)
-         WHERE r.request_id = ? AND c.number = ? AND (c.warned_at = 0) = ? AND c.ended_at IS NOT NULL",
+        "SELECT c.sequence, c.number, c.warned_at, c.listener FROM request AS r JOIN callback AS c USING (sequence)
+         WHERE r.request_id = ? AND c.number = ? AND (c.warned_at = 0) = ? AND c.listener = ? AND c.ended_at IS NOT NULL",
     )?;
-    let bounds = params![name.request.to_string(), name.number, is_outcome(name.tells)];
+    let CallbackName { request, number, tells, listener } = name;
+    let bounds = params![request.to_string(), number, is_outcome(tells), listener.as_str()];
     select.query_map(bounds, read_ended)?.collect()
 }
 
 fn read_ended(row: &Row<'_>) -> rusqlite::Result<CallbackKey> {
     let tells = if row.get::<_, i64>(2)? == 0 { Tells::Outcome } else { Tells::Warning };
-    Ok(CallbackKey { position: Position { sequence: row.get(0)?, number: row.get(1)? }, tells })
+    let position = Position { sequence: row.get(0)?, number: row.get(1)? };
+    Ok(CallbackKey { position, tells, listener: read_listener(row, 3)? })
 }
 
 fn ended_in(db: &Connection, scope: &ReplayScope, limit: usize) -> rusqlite::Result<Vec<CallbackKey>> {
-    let ReplayScope::Account { account, request, from, to, delivered, after } = scope else {
+    let ReplayScope::Account { account, listener, request, from, to, delivered, after } = scope else {
         return Ok(Vec::new());
     };
     let mut select = db.prepare_cached(&format!(
-        "SELECT c.sequence, c.number, c.warned_at
+        "SELECT c.sequence, c.number, c.warned_at, c.listener
          FROM request AS r JOIN callback AS c USING (sequence) JOIN subrequest AS s USING (sequence, number)
          WHERE r.account = :account AND {OF_REQUEST}
-           AND r.callbacks_archived + CASE WHEN :delivered THEN r.callbacks_delivered ELSE 0 END > 0
+           AND (:listener <> '' OR
+                r.callbacks_archived + CASE WHEN :delivered THEN r.callbacks_delivered ELSE 0 END > 0)
            AND (r.sequence, c.number) > (:sequence, :number)
            AND r.accepted_at < :to AND coalesce(r.ended_at, :from) >= :from
            AND c.ended_at IS NOT NULL AND (:delivered OR c.archived IS NOT NULL) AND c.warned_at = 0
+           AND c.listener = :listener
            AND s.ended_at >= :from AND s.ended_at < :to
          ORDER BY r.sequence, c.number LIMIT :limit"
     ))?;
     let bounds = named_params! {
         ":account": account.as_str(), ":request": request.map(|request| request.to_string()), ":delivered": delivered,
         ":sequence": after.sequence, ":number": after.number, ":from": from.map_or(i64::MIN, |from| from.0),
-        ":to": to.map_or(i64::MAX, |to| to.0), ":limit": limit,
+        ":to": to.map_or(i64::MAX, |to| to.0), ":listener": listener.as_str(), ":limit": limit,
     };
     select.query_map(bounds, read_ended)?.collect()
 }
@@ -345,19 +381,20 @@ fn make_due_again(db: &Connection, key: CallbackKey, delivered: bool, at: Timest
     let Position { sequence, number } = key.position;
     if delivered {
         db.prepare_cached(
-            "INSERT OR IGNORE INTO attempt (sequence, number, warned_at, series, ordinal, account, ended_at, answered)
-             SELECT sequence, number, warned_at, series, attempts, account, ended_at, answered FROM callback
-             WHERE sequence = ? AND number = ? AND (warned_at = 0) = ?",
+            "INSERT OR IGNORE INTO attempt (sequence, number, warned_at, listener, series, ordinal, account, ended_at,
+                                            answered)
+             SELECT sequence, number, warned_at, listener, series, attempts, account, ended_at, answered FROM callback
+             WHERE sequence = ? AND number = ? AND (warned_at = 0) = ? AND listener = ?",
         )?
-        .execute(params![sequence, number, is_outcome(key.tells)])?;
+        .execute(params![sequence, number, is_outcome(key.tells), key.listener.as_str()])?;
     }
     db.prepare_cached(
         "UPDATE callback SET series = series + 1, attempts = 0, next_attempt_at = ?, ended_at = NULL, answered = NULL,
              archived = NULL
-         WHERE sequence = ? AND number = ? AND (warned_at = 0) = ?",
+         WHERE sequence = ? AND number = ? AND (warned_at = 0) = ? AND listener = ?",
     )?
-    .execute(params![at.0, sequence, number, is_outcome(key.tells)])?;
-    if is_outcome(key.tells) {
+    .execute(params![at.0, sequence, number, is_outcome(key.tells), key.listener.as_str()])?;
+    if key.is_counted() {
         let column = if delivered { "callbacks_delivered" } else { "callbacks_archived" };
         db.prepare_cached(&format!(
             "UPDATE request SET {column} = {column} - 1, told_at = NULL WHERE sequence = ?"
@@ -377,12 +414,12 @@ fn callbacks(db: &Connection, filter: &CallbackFilter) -> rusqlite::Result<Vec<C
         "SELECT {HEAD}, {CALLBACK} FROM request AS r JOIN callback AS c USING (sequence)
              JOIN subrequest AS s USING (sequence, number)
          WHERE r.account = :account AND {OF_REQUEST}
-           AND (r.ended_at IS NULL OR
+           AND (r.ended_at IS NULL OR :listener <> '' OR
                 CASE :state WHEN 'waiting' THEN r.succeeded + r.failed > r.callbacks_delivered + r.callbacks_archived
                             WHEN 'delivered' THEN r.callbacks_delivered > 0
                             WHEN 'archived' THEN r.callbacks_archived > 0 ELSE 1 END)
            AND (r.sequence, c.number) >= (:sequence, :number)
-           AND (r.sequence, c.number, c.warned_at > 0) > (:sequence, :number, :warning)
+           AND (r.sequence, c.number, c.warned_at > 0) > (:sequence, :number, :warning) AND c.listener = :listener
            AND CASE :state WHEN 'waiting' THEN c.ended_at IS NULL WHEN 'delivered' THEN c.answered IS NOT NULL
                            WHEN 'archived' THEN c.archived IS NOT NULL ELSE 1 END
          ORDER BY r.sequence, c.number, c.warned_at LIMIT :limit"
@@ -400,7 +437,8 @@ fn callbacks(db: &Connection, filter: &CallbackFilter) -> rusqlite::Result<Vec<C
     let bounds = named_params! {
         ":account": filter.account.as_str(), ":request": filter.request.map(|request| request.to_string()),
         ":state": state, ":sequence": sequence.unwrap_or(0), ":number": filter.after.map_or(0, |after| after.number),
-        ":warning": filter.after.is_some_and(|after| after.tells == Tells::Warning), ":limit": filter.limit,
+        ":warning": filter.after.is_some_and(|after| after.tells == Tells::Warning),
+        ":listener": filter.listener.as_str(), ":limit": filter.limit,
     };
     let mut heads = Heads::default();
     select.query_map(bounds, |row| read_view(row, &mut heads))?.collect()
@@ -434,10 +472,11 @@ type WithAttempts = (CallbackView, Vec<AttemptView>);
 fn callback(db: &Connection, name: CallbackName) -> rusqlite::Result<Option<WithAttempts>> {
     let mut select = db.prepare_cached(&format!(
         "SELECT {HEAD}, {CALLBACK} FROM {JOINED}
-         WHERE r.request_id = ? AND c.number = ? AND (c.warned_at = 0) = ?"
+         WHERE r.request_id = ? AND c.number = ? AND (c.warned_at = 0) = ? AND c.listener = ?"
     ))?;
     let mut heads = Heads::default();
-    let bounds = params![name.request.to_string(), name.number, is_outcome(name.tells)];
+    let CallbackName { request, number, tells, listener } = name;
+    let bounds = params![request.to_string(), number, is_outcome(tells), listener.as_str()];
     let found = select.query_row(bounds, |row| read_with_answer(row, &mut heads)).optional()?;
     let Some((mut view, answered)) = found else { return Ok(None) };
     if matches!(view.callback.told.result, Ok(Left::Document(_))) {
@@ -447,11 +486,11 @@ fn callback(db: &Connection, name: CallbackName) -> rusqlite::Result<Option<With
     with_attempts(db, view, answered).map(Some)
 }
 
-/// The callbacks of one subrequest, the warning first.
+/// The callbacks of one subrequest, those of the warning first.
 pub(super) fn of_subrequest(db: &Connection, at: Position) -> rusqlite::Result<Vec<WithAttempts>> {
     let mut select = db.prepare_cached(&format!(
         "SELECT {HEAD}, {CALLBACK} FROM {JOINED}
-         WHERE c.sequence = ? AND c.number = ? ORDER BY c.warned_at DESC"
+         WHERE c.sequence = ? AND c.number = ? ORDER BY c.warned_at DESC, c.listener DESC"
     ))?;
     let mut heads = Heads::default();
     let bounds = params![at.sequence, at.number];
@@ -480,7 +519,7 @@ fn with_attempts(
 fn attempts(db: &Connection, key: CallbackKey) -> rusqlite::Result<Vec<AttemptView>> {
     let mut select = db.prepare_cached(
         "SELECT series, ordinal, ended_at, answered, error FROM attempt
-         WHERE sequence = ? AND number = ? AND (warned_at = 0) = ? ORDER BY warned_at, series, ordinal",
+         WHERE sequence = ? AND number = ? AND (warned_at = 0) = ? AND listener = ?",
     )?;
     let read = |row: &Row<'_>| {
         Ok(AttemptView {
@@ -491,6 +530,9 @@ fn attempts(db: &Connection, key: CallbackKey) -> rusqlite::Result<Vec<AttemptVi
             error: row.get("error")?,
         })
     };
-    let bounds = params![key.position.sequence, key.position.number, is_outcome(key.tells)];
-    select.query_map(bounds, read)?.collect()
+    let CallbackKey { position, tells, listener } = key;
+    let bounds = params![position.sequence, position.number, is_outcome(tells), listener.as_str()];
+    let mut attempts = select.query_map(bounds, read)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    attempts.sort_by_key(|attempt| (attempt.series, attempt.ordinal)); // a few; the planner would sort them, too
+    Ok(attempts)
 }

@@ -4,10 +4,10 @@ use crate::RequestHead;
 pub(super) use crate::codes::{HEAD, PROFILE, lane, role, service, state, status, subject};
 use crate::codes::{role_named, state_named, status_named, subject_named};
 use reveille_domain::{
-    AccountName, Action, Fault, Network, ProfileState, ProfileStatus, Reported, RequestId, Role, Subject,
-    Terms, Timestamp,
+    AccountName, Action, Fault, ListenerName, Network, ProfileState, ProfileStatus, Reported, RequestId,
+    Role, Subject, Terms, Timestamp,
 };
-use rusqlite::types::{FromSqlError, Type};
+use rusqlite::types::{FromSqlError, Type, ValueRef};
 use rusqlite::{Error, Row, RowIndex};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -79,6 +79,18 @@ pub(super) fn read_id<T: FromStr>(row: &Row<'_>, column: impl Column) -> rusqlit
 
 pub(super) fn optional_id<T: FromStr>(row: &Row<'_>, column: impl Column) -> rusqlite::Result<Option<T>> {
     optional(row, column, |text| text.parse().ok())
+}
+
+/// A number of rows, as it is added to a count.
+pub(super) fn count(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}
+
+pub(super) fn read_listener(row: &Row<'_>, column: impl Column) -> rusqlite::Result<ListenerName> {
+    match row.get_ref(column)? {
+        ValueRef::Text(b"") => Ok(ListenerName::OWN),
+        _ => read_id(row, column),
+    }
 }
 
 pub(super) fn read_fault(row: &Row<'_>) -> rusqlite::Result<Option<Fault>> {

@@ -1,16 +1,16 @@
 //! Accounts, plans, clients, users, sessions, listeners, holds.
 
 use super::Sqlite;
-use super::codes::{optional_at, read_at, read_id, read_network};
+use super::codes::{optional_at, read_at, read_id, read_listener, read_network};
 use crate::writer::Urgency;
 use crate::{
     Applied, Client, ClientDeclaration, Declaration, Directory, Listener, LoginFailure, Result, Session,
     User, UserDeclaration,
 };
 use async_trait::async_trait;
-use reveille_domain::{AccountName, Network, Timestamp};
+use reveille_domain::{AccountName, ListenerName, Network, Timestamp};
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 #[async_trait]
 impl Directory for Sqlite {
@@ -120,11 +120,18 @@ impl Directory for Sqlite {
         self.write("register a listener", 1, Urgency::Now, register).await
     }
 
-    async fn deregister(&self, account: &AccountName, service: &str) -> Result<bool> {
+    async fn deregister(&self, account: &AccountName, service: &str, name: ListenerName) -> Result<bool> {
         let (account, service) = (account.clone(), service.to_owned());
         let remove = move |db: &Connection| {
-            let delete = "DELETE FROM listener WHERE account = ? AND service = ?";
-            Ok(db.execute(delete, params![account.as_str(), service])? == 1)
+            let account = account.as_str();
+            let removed = if name.is_own() {
+                let delete = "DELETE FROM listener WHERE account = ? AND service = ?";
+                db.execute(delete, params![account, service])?
+            } else {
+                let delete = "DELETE FROM further_listener WHERE account = ? AND service = ? AND name = ?";
+                db.execute(delete, params![account, service, name.as_str()])?
+            };
+            Ok(removed == 1)
         };
         self.write("deregister a listener", 1, Urgency::Now, remove).await
     }
@@ -232,17 +239,27 @@ fn apply_user(db: &Connection, user: &UserDeclaration, applied: &mut Applied) ->
 
 /// Whether anything changed.
 fn set_listener(db: &Connection, account: &AccountName, listener: &Listener) -> rusqlite::Result<bool> {
-    let mut upsert = db.prepare_cached(
-        "INSERT INTO listener (account, service, url, username, password, registered_at)
-         VALUES (:account, :service, :url, :username, :password, :at)
-         ON CONFLICT (account, service) DO UPDATE SET url = excluded.url, username = excluded.username,
-             password = excluded.password, registered_at = excluded.registered_at
-         WHERE (url, username, password) IS NOT (excluded.url, excluded.username, excluded.password)",
-    )?;
-    let changed = upsert.execute(named_params! {
-        ":account": account.as_str(), ":service": listener.service, ":url": listener.url,
-        ":username": listener.username, ":password": listener.password, ":at": listener.registered_at.0,
-    })?;
+    let Listener { service, name, url, username, password, registered_at } = listener;
+    let at = registered_at.0;
+    let changed = if name.is_own() {
+        db.prepare_cached(
+            "INSERT INTO listener (account, service, url, username, password, registered_at)
+             VALUES (?, ?, ?, ?, ?, ?)
+             ON CONFLICT (account, service) DO UPDATE SET url = excluded.url, username = excluded.username,
+                 password = excluded.password, registered_at = excluded.registered_at
+             WHERE (url, username, password) IS NOT (excluded.url, excluded.username, excluded.password)",
+        )?
+        .execute(params![account.as_str(), service, url, username, password, at])?
+    } else {
+        db.prepare_cached(
+            "INSERT INTO further_listener (account, service, name, url, username, password, registered_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (account, service, name) DO UPDATE SET url = excluded.url, username = excluded.username,
+                 password = excluded.password, registered_at = excluded.registered_at
+             WHERE (url, username, password) IS NOT (excluded.url, excluded.username, excluded.password)",
+        )?
+        .execute(params![account.as_str(), service, name.as_str(), url, username, password, at])?
+    };
     Ok(changed == 1)
 }
 
@@ -364,11 +381,15 @@ fn touch(db: &Connection, uses: &[([u8; 32], Timestamp)]) -> rusqlite::Result<()
 
 fn listeners(db: &Connection, account: &AccountName) -> rusqlite::Result<Vec<Listener>> {
     let mut select = db.prepare_cached(
-        "SELECT service, url, username, password, registered_at FROM listener WHERE account = ? ORDER BY service",
+        "SELECT service, '' AS name, url, username, password, registered_at FROM listener WHERE account = ?1
+         UNION ALL
+         SELECT service, name, url, username, password, registered_at FROM further_listener WHERE account = ?1
+         ORDER BY service, name",
     )?;
     let read = |row: &Row<'_>| {
         Ok(Listener {
             service: row.get("service")?,
+            name: read_listener(row, "name")?,
             url: row.get("url")?,
             username: row.get("username")?,
             password: row.get::<_, Option<Vec<u8>>>("password")?.map(Into::into),

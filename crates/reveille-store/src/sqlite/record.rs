@@ -5,10 +5,14 @@ use super::requests::count_waiting;
 use crate::codes::USUAL_REPLY;
 use crate::{
     Change, Handed, Outlet, PlanChange, ProfileKey, Recorded, Recording, RequestHead, UnsettledCall, Warning,
+    Written,
 };
-use reveille_domain::{Condition, Eid, Fault, Imei, Left, Msisdn, ProfileState, Told};
+use reveille_domain::{
+    AccountName, Condition, Eid, Fault, Imei, Left, ListenerName, Msisdn, ProfileState, Service, Told,
+};
 use rusqlite::{CachedStatement, Connection, named_params, params};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// What a batch of outcomes adds to a request's counts.
 #[derive(Default)]
@@ -19,11 +23,46 @@ struct Counts {
     last_at: i64,
 }
 
-pub(super) fn record(db: &Connection, recordings: &[Recording]) -> rusqlite::Result<Vec<Recorded>> {
+/// The further listeners of services, each looked up once for a batch.
+#[derive(Default)]
+struct Further<'a>(HashMap<(&'a AccountName, Service), Vec<ListenerName>>);
+
+impl<'a> Further<'a> {
+    fn of(&mut self, db: &Connection, request: &'a RequestHead) -> rusqlite::Result<&[ListenerName]> {
+        let service = request.action.service();
+        Ok(match self.0.entry((&request.account, service)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(further_listeners(db, &request.account, service)?),
+        })
+    }
+
+    fn outlets(self) -> Vec<Outlet> {
+        let outlets = |((account, service), names): ((&AccountName, Service), Vec<ListenerName>)| {
+            let account = account.clone();
+            names.into_iter().map(move |listener| Outlet { account: account.clone(), service, listener })
+        };
+        self.0.into_iter().flat_map(outlets).collect()
+    }
+}
+
+fn further_listeners(
+    db: &Connection,
+    account: &AccountName,
+    service: Service,
+) -> rusqlite::Result<Vec<ListenerName>> {
+    let mut select =
+        db.prepare_cached("SELECT name FROM further_listener WHERE account = ? AND service = ?")?;
+    let of = params![account.as_str(), service.name()];
+    select.query_map(of, |row| codes::read_listener(row, "name"))?.collect()
+}
+
+pub(super) fn record(db: &Connection, recordings: &[Recording]) -> rusqlite::Result<Written<Recorded>> {
     let mut writes = RecordWrites::prepare(db)?;
+    let mut further = Further::default();
     let mut counts: HashMap<i64, (&RequestHead, Counts)> = HashMap::new();
     let mut recorded = Vec::with_capacity(recordings.len());
     for recording in recordings {
+        let also_told = further.of(db, &recording.request)?;
         if !writes.end(recording)? {
             recorded.push(Recorded::Before);
             continue;
@@ -37,7 +76,7 @@ pub(super) fn record(db: &Connection, recordings: &[Recording]) -> rusqlite::Res
         if recording.request.action.warns() {
             writes.end_warning(recording)?;
         }
-        writes.insert_callback(recording)?;
+        writes.insert_callbacks(recording, also_told)?;
         let (_, count) = counts
             .entry(recording.request.sequence)
             .or_insert_with(|| (&recording.request, Counts::default()));
@@ -47,7 +86,7 @@ pub(super) fn record(db: &Connection, recordings: &[Recording]) -> rusqlite::Res
     for (sequence, (head, counts)) in &counts {
         count(db, *sequence, head, counts)?;
     }
-    Ok(recorded)
+    Ok(Written { each: recorded, further: further.outlets() })
 }
 
 impl Counts {
@@ -92,9 +131,9 @@ impl<'a> RecordWrites<'a> {
                  VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
             )?,
             callback: db.prepare_cached(
-                "INSERT INTO callback (sequence, number, warned_at, account, service, eid, imei, msisdn, left_state,
-                                       left_status, left_role, next_attempt_at)
-                 VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO callback (sequence, number, warned_at, listener, account, service, eid, imei, msisdn,
+                                       left_state, left_status, left_role, next_attempt_at)
+                 VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?,
         })
     }
@@ -210,10 +249,28 @@ impl<'a> RecordWrites<'a> {
              WHERE sequence = ? AND number = ? AND warned_at > 0 AND ended_at IS NULL",
         )?;
         let ended = end.execute(params![recording.at.0, recording.request.sequence, recording.number])?;
-        if ended > 0 { count_untold(self.db, -1) } else { Ok(()) }
+        if ended > 0 { count_untold(self.db, -codes::count(ended)) } else { Ok(()) }
     }
 
-    fn insert_callback(&mut self, recording: &Recording) -> rusqlite::Result<()> {
+    fn insert_callbacks(
+        &mut self,
+        recording: &Recording,
+        also_told: &[ListenerName],
+    ) -> rusqlite::Result<()> {
+        self.insert_callback(recording, ListenerName::OWN)?;
+        for listener in also_told {
+            self.insert_callback(recording, *listener)?;
+        }
+        if !also_told.is_empty() {
+            count_untold(self.db, codes::count(also_told.len()))?;
+        }
+        match &recording.told.result {
+            Ok(Left::Document(body)) => self.insert_document(recording, body),
+            _ => Ok(()),
+        }
+    }
+
+    fn insert_callback(&mut self, recording: &Recording, listener: ListenerName) -> rusqlite::Result<()> {
         let told = &recording.told;
         let (state, profile) = match &told.result {
             Ok(Left::Profile(left)) => (Some(left.state), Some((left.status, left.role))),
@@ -223,6 +280,7 @@ impl<'a> RecordWrites<'a> {
         self.callback.execute(params![
             recording.request.sequence,
             recording.number,
+            listener.as_str(),
             recording.request.account.as_str(),
             codes::service(recording.request.action.service()),
             told.eid.as_ref().map(Eid::as_str),
@@ -233,10 +291,7 @@ impl<'a> RecordWrites<'a> {
             profile.map(|(_, role)| codes::role(role)),
             recording.at.0,
         ])?;
-        match &told.result {
-            Ok(Left::Document(body)) => self.insert_document(recording, body),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     fn insert_document(&mut self, recording: &Recording, body: &str) -> rusqlite::Result<()> {
@@ -277,27 +332,40 @@ pub(super) fn count_untold(db: &Connection, more: i64) -> rusqlite::Result<()> {
 }
 
 /// Which warnings were written: those of subrequests without outcome that were not warned of before.
-pub(super) fn warn(db: &Connection, warnings: &[Warning]) -> rusqlite::Result<Vec<bool>> {
+pub(super) fn warn(db: &Connection, warnings: &[Warning]) -> rusqlite::Result<Written<bool>> {
     let mut insert = db.prepare_cached(
-        "INSERT INTO callback (sequence, number, warned_at, account, service, eid, imei, msisdn, next_attempt_at)
-         SELECT s.sequence, s.number, :at, s.account, :service, :eid, :imei, :msisdn, :at FROM subrequest AS s
+        "INSERT INTO callback (sequence, number, warned_at, listener, account, service, eid, imei, msisdn,
+                               next_attempt_at)
+         SELECT s.sequence, s.number, :at, :listener, s.account, :service, :eid, :imei, :msisdn, :at
+         FROM subrequest AS s
          WHERE s.sequence = :sequence AND s.number = :number AND s.ended_at IS NULL
            AND NOT EXISTS (SELECT 1 FROM callback AS c
-                           WHERE c.sequence = s.sequence AND c.number = s.number AND c.warned_at > 0)",
+                           WHERE c.sequence = s.sequence AND c.number = s.number AND c.warned_at > 0
+                             AND c.listener = :listener)",
     )?;
+    let mut further = Further::default();
+    let mut callbacks = 0;
     let mut written = Vec::with_capacity(warnings.len());
     for warning in warnings {
         let Told { eid, imei, msisdn, .. } = &warning.told;
-        let rows = insert.execute(named_params! {
-            ":at": warning.at.0.max(1), ":service": codes::service(Outlet::of(&warning.request).service),
-            ":eid": eid.as_ref().map(Eid::as_str), ":imei": imei.as_ref().map(Imei::as_str),
-            ":msisdn": msisdn.as_ref().map(Msisdn::as_str), ":sequence": warning.request.sequence,
-            ":number": warning.number,
-        })?;
-        written.push(rows == 1);
+        let mut insert = |listener: ListenerName| {
+            insert.execute(named_params! {
+                ":at": warning.at.0.max(1), ":listener": listener.as_str(),
+                ":service": codes::service(warning.request.action.service()),
+                ":eid": eid.as_ref().map(Eid::as_str), ":imei": imei.as_ref().map(Imei::as_str),
+                ":msisdn": msisdn.as_ref().map(Msisdn::as_str), ":sequence": warning.request.sequence,
+                ":number": warning.number,
+            })
+        };
+        let is_new = insert(ListenerName::OWN)? == 1;
+        callbacks += usize::from(is_new);
+        for listener in further.of(db, &warning.request)?.iter().filter(|_| is_new) {
+            callbacks += insert(*listener)?;
+        }
+        written.push(is_new);
     }
-    count_untold(db, written.iter().map(|written| i64::from(*written)).sum())?;
-    Ok(written)
+    count_untold(db, codes::count(callbacks))?;
+    Ok(Written { each: written, further: further.outlets() })
 }
 
 pub(super) fn note_calls(db: &Connection, calls: &[UnsettledCall]) -> rusqlite::Result<()> {

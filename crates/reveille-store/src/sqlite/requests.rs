@@ -11,7 +11,7 @@ use crate::{
     AcceptLimits, Acceptance, Accepted, Backlog, ChangeCounts, Claim, DeviceKey, Handed, HistoryForgotten,
     ITSELF, IdempotencyKey, Lane, Lease, NewRequest, NewSubrequest, ProfileKey, ProfileTarget, Recorded,
     Recording, RequestFilter, RequestView, Requests, Result, StoreError, SubrequestFilter, SubrequestState,
-    SubrequestView, Target, UnsettledCall, Waiting, Warning, lane_of,
+    SubrequestView, Target, UnsettledCall, Waiting, Warning, Written, lane_of,
 };
 use async_trait::async_trait;
 use reveille_domain::{
@@ -112,13 +112,13 @@ impl Requests for Sqlite {
         self.readers.read("read how a device's profiles ended", move |db| parts(db, own)).await
     }
 
-    async fn record(&self, recordings: Vec<Recording>) -> Result<Vec<Recorded>> {
+    async fn record(&self, recordings: Vec<Recording>) -> Result<Written<Recorded>> {
         let rows = recordings.len();
         self.write("record outcomes", rows, Urgency::InCompany, move |db| record::record(db, &recordings))
             .await
     }
 
-    async fn warn(&self, warnings: Vec<Warning>) -> Result<Vec<bool>> {
+    async fn warn(&self, warnings: Vec<Warning>) -> Result<Written<bool>> {
         let rows = warnings.len();
         self.write("write warnings", rows, Urgency::InCompany, move |db| record::warn(db, &warnings)).await
     }
@@ -678,8 +678,11 @@ fn forget(
 
 /// Removes a part of the request that was told longest ago; the request itself goes with its last part.
 fn forget_request(db: &Connection, before: Timestamp, limit: usize) -> rusqlite::Result<usize> {
-    let mut oldest =
-        db.prepare_cached("SELECT sequence FROM request WHERE told_at < ? ORDER BY told_at LIMIT 1")?;
+    let mut oldest = db.prepare_cached(
+        "SELECT sequence FROM request AS r WHERE r.told_at < ? AND NOT EXISTS
+             (SELECT 1 FROM callback AS c WHERE c.sequence = r.sequence AND c.next_attempt_at IS NOT NULL)
+             ORDER BY r.told_at LIMIT 1",
+    )?;
     let Some(sequence) = oldest.query_row([before.0], |row| row.get::<_, i64>(0)).optional()? else {
         return Ok(0);
     };

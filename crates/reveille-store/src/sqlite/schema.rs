@@ -11,6 +11,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0005_gateways.sql"),
     include_str!("../../migrations/sqlite/0006_drift.sql"),
     include_str!("../../migrations/sqlite/0007_one_imsi.sql"),
+    include_str!("../../migrations/sqlite/0008_further_listeners.sql"),
 ];
 
 /// The version of the schema, and the newest that this release knows.

@@ -47,7 +47,7 @@ async fn a_copy_is_the_same_store_and_work_goes_on_on_it() {
     assert!(compared.iter().all(Compared::is_same), "{compared:?}");
     let empty: Vec<_> = compared.iter().filter(|table| table.source.rows == 0).collect();
     assert!(empty.is_empty(), "the original has something of everything: {empty:?}");
-    assert_eq!(compared.len(), 27);
+    assert_eq!(compared.len(), 28);
     for table in &compared {
         let rows = table.source.rows;
         for reads_back in [false, true] {

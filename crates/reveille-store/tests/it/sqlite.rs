@@ -69,7 +69,7 @@ async fn record_all(store: &Sqlite, id: RequestId) -> reveille_store::Result<Vec
         call: None,
         guard: reveille_store::Guard::Free,
     });
-    store.record(recordings.collect()).await
+    store.record(recordings.collect()).await.map(|written| written.each)
 }
 
 /// How many rows each table of a request holds, and what is counted.

@@ -2,8 +2,8 @@
 
 use crate::folder::Folder;
 use reveille_domain::{
-    AccountName, Already, Doubt, Fault, Left, LeftAs, Position, ProfileState, ProfileStatus, Role, Service,
-    Subject, SuspendedBy, Terms, Timestamp,
+    AccountName, Already, Doubt, Fault, Left, LeftAs, ListenerName, Position, ProfileState, ProfileStatus,
+    Role, Service, Subject, SuspendedBy, Terms, Timestamp,
 };
 use reveille_store::{
     AttemptView, Callbacks, Directory, Inventory, Lane, Outlet, Requests, SubrequestFilter, Target,
@@ -59,7 +59,7 @@ async fn a_database_of_the_first_release_is_brought_up_to_date() {
     drop(old);
     let store = folder.open();
     let version = folder.connection().pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0));
-    assert_eq!(version.unwrap(), 7);
+    assert_eq!(version.unwrap(), 8);
 
     let lead = store.profile(&"89148000000000000001".parse().unwrap()).await.unwrap().unwrap().profile;
     assert_eq!(
@@ -88,7 +88,7 @@ async fn a_database_of_the_first_release_is_brought_up_to_date() {
     assert_eq!(subrequests[0].subject, Subject::Profile("89148000000000000001".parse().unwrap()));
     assert_eq!(subrequests[1].fault, Some(Fault::Already(Already::Resumed)));
 
-    let outlet = Outlet { account: account(), service: Service::DeviceProfile };
+    let outlet = Outlet { account: account(), service: Service::DeviceProfile, listener: ListenerName::OWN };
     let due = store.due(&outlet, Timestamp(300), 9).await.unwrap();
     let left = LeftAs { state: ProfileState::Active, status: ProfileStatus::Enable, role: Role::Lead };
     assert_eq!((due.len(), due[0].attempts, &due[0].told.result), (1, 1, &Ok(Left::Profile(left))));

@@ -22,6 +22,9 @@ enum Command {
         /// Of this request.
         #[arg(long)]
         request: Option<String>,
+        /// For this further listener; left out, for the services' own.
+        #[arg(long)]
+        listener: Option<String>,
         /// How many.
         #[arg(long, default_value_t = 20)]
         limit: u32,
@@ -30,7 +33,7 @@ enum Command {
     },
     /// Show a callback with every attempt, as JSON.
     Show {
-        /// The callback's id: request id, full stop, number.
+        /// The callback's id: request id, full stop, number; of a further listener, full stop, its name.
         callback: String,
         #[command(flatten)]
         access: Access,
@@ -48,6 +51,9 @@ enum Command {
         /// Recorded before this instant.
         #[arg(long)]
         to: Option<String>,
+        /// Those for this further listener; left out, those for the services' own.
+        #[arg(long)]
+        listener: Option<String>,
         /// The delivered ones too.
         #[arg(long)]
         delivered: bool,
@@ -58,7 +64,9 @@ enum Command {
 
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
-        Command::List { state, request, limit, access } => list(state, request, limit, access)?,
+        Command::List { state, request, listener, limit, access } => {
+            list([("state", state), ("requestId", request), ("listener", listener)], limit, access)?;
+        }
         Command::Show { callback, access } => {
             println!("{:#}", access.log_in()?.get(&format!("/api/reveille/v1/callbacks/{callback}"))?);
         }
@@ -67,14 +75,16 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
                 access.log_in()?.post(&format!("/api/reveille/v1/callbacks/{callback}/replay"), None)?;
             println!("{} callbacks are sent again", answer["replayed"]);
         }
-        Command::Replay { callback: None, request, from, to, delivered, access } => {
+        Command::Replay { callback: None, request, from, to, listener, delivered, access } => {
             if request.is_none() && from.is_none() && to.is_none() {
                 bail!("name a callback, --request, or a time window with --from and --to");
             }
             let mut client = access.log_in()?;
             let state = if delivered { "ended" } else { "archived" };
             let mut body = json!({"account": client.account()?, "state": state});
-            for (member, given) in [("requestId", request), ("from", from), ("to", to)] {
+            for (member, given) in
+                [("requestId", request), ("from", from), ("to", to), ("listener", listener)]
+            {
                 if let Some(text) = given {
                     body[member] = Value::String(text);
                 }
@@ -86,10 +96,10 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(state: Option<String>, request: Option<String>, limit: u32, access: Access) -> Result<()> {
+fn list(conditions: [(&str, Option<String>); 3], limit: u32, access: Access) -> Result<()> {
     let mut client = access.log_in()?;
     let mut path = format!("/api/reveille/v1/callbacks?account={}&limit={limit}", client.account()?);
-    for (name, given) in [("state", state), ("requestId", request)] {
+    for (name, given) in conditions {
         if let Some(text) = given {
             path.push_str(&format!("&{name}={text}"));
         }

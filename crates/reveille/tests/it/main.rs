@@ -24,6 +24,7 @@ mod forwarding;
 mod isolating;
 mod lasting;
 mod listener;
+mod listening;
 mod model;
 mod ordering;
 mod racing;
