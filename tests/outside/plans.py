@@ -361,17 +361,18 @@ HOT = [
               ":'r_accounts', :'r_at', :'r_state', :'r_state', :'r_status', :'r_status', :'r_false', :'r_false', :'r_none', "
               ":'r_none'"),
          Part("record.rs", "insert_callbacks", "INTO callback (", ":'r_sequences', :'r_numbers', :'r_accounts', :'r_zero', "
-              ":'r_eids', :'r_imeis', :'r_msisdns', :'r_state', :'r_status', :'r_role', :'r_at', 7, 15000"),
+              ":'r_eids', :'r_imeis', :'r_msisdns', :'r_state', :'r_status', :'r_role', :'r_at', 7, 15000, "
+              "ARRAY['account-0'], ARRAY['DeviceProfileService'], ARRAY[0]"),
          Part("record.rs", "count_requests", "SELECT", "ARRAY[:waits]"),
          Part("record.rs", "count_requests", "UPDATE request", "ARRAY[:waits], ARRAY[1024], ARRAY[0], ARRAY[1782592000000]"),
          counting(-1024, 1024)]),
     Hot("mark of 1,024", 1024, None, "",
         [Part("callbacks.rs", "end_attempts", "UPDATE", ":'m_sequences', :'r_numbers', :'r_true', :'r_one', :'r_one', "
-              ":'r_at', :'r_null', :'m_200', :'r_none', :'r_none'"),
+              ":'r_at', :'r_null', :'m_200', :'r_none', :'r_none', :'r_own'"),
          Part("callbacks.rs", "count", "UPDATE", "ARRAY[:waits - 1], ARRAY[1024], ARRAY[0], ARRAY[1782592000000]"),
          counting(0, -1024)]),
     Hot("due, 1,024 of 10,000", 1024, None, "",
-        [Part("callbacks.rs", "lease_due", "FOR NO KEY UPDATE", "'account-0', 0, 1782592100000, 7, 1024, 15000")]),
+        [Part("callbacks.rs", "lease_due", "FOR NO KEY UPDATE", "'account-0', 0, 1782592100000, 7, 1024, 15000, ''")]),
     Hot("strays, 2,048 of 10,000", 2048, None, "",
         [Part("requests.rs", "strays", "lease_until", "1790000000000, 0, 0, 7, 2048, ARRAY[]::TEXT[]")]),
     Hot("waiting, 2,048 of 10,000", 2048, None, "",
@@ -410,7 +411,8 @@ WHERE s.sequence = :waits AND s.number BETWEEN {sample} * 512 + 1 AND {sample} *
 SELECT array_agg(d.ctid::TEXT ORDER BY s.number) AS r_places, array_agg(s.sequence) AS r_sequences,
        array_agg(s.number ORDER BY s.number) AS r_numbers, array_agg(s.profile ORDER BY s.number) AS r_profiles,
        array_agg(s.sequence - 1) AS m_sequences, array_agg(200) AS m_200, array_agg(s.account) AS r_accounts,
-       array_agg(NULL::TEXT) AS r_none, array_agg(NULL::BIGINT) AS r_null, array_agg(1782592000000) AS r_at,
+       array_agg(NULL::TEXT) AS r_none, array_agg(''::TEXT) AS r_own, array_agg(NULL::BIGINT) AS r_null,
+       array_agg(1782592000000) AS r_at,
        array_agg(1) AS r_one, array_agg(0) AS r_zero, array_agg(false) AS r_false, array_agg(true) AS r_true,
        array_agg('active'::TEXT) AS r_state, array_agg('enable'::TEXT) AS r_status, array_agg('lead'::TEXT) AS r_role,
        array_agg(d.eid ORDER BY s.number) AS r_eids, array_agg(d.imei ORDER BY s.number) AS r_imeis,

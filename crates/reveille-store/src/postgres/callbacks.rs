@@ -93,8 +93,7 @@ fn untold(db: &mut Db) -> Sql<Vec<(Outlet, Timestamp)>> {
              (SELECT c.next_attempt_at AS due FROM callback AS c
               WHERE c.account = a.name AND c.service = o.service AND c.listener = l.listener
                 AND c.next_attempt_at IS NOT NULL
-              ORDER BY c.next_attempt_at LIMIT 1) AS n
-         ORDER BY a.name, o.service, l.listener",
+              ORDER BY c.next_attempt_at LIMIT 1) AS n",
         &[&services],
     )?;
     rows.iter().map(|row| Ok((read_outlet(row)?, read_at(row, "due")?))).collect()
