@@ -1,14 +1,18 @@
 //! What a listener must be, whichever call registers it. Source: contract §7 and §12 Q17, Q18.
 
 use crate::App;
+use hyper::header::HeaderName;
 use reveille_callbacks::ListenerUrl;
-use reveille_domain::{ListenerName, Refusal};
-use reveille_store::Listener;
+use reveille_domain::{AccountName, ListenerName, Refusal, Service};
+use reveille_store::{Listener, Outlet, StoreError};
 use reveille_wire::answers::{CREDENTIAL_CHARS_MAX, SERVICES};
 
 /// The ports of the contract's list, asked for where `strict` is set.
 const PORTS: [std::ops::RangeInclusive<u16>; 5] =
     [80..=80, 443..=443, 9001..=9006, 50551..=50559, 28200..=28220];
+
+/// Says how many callbacks are archived: registering sends none of them again by itself, a replay does.
+pub(crate) const ARCHIVED: HeaderName = HeaderName::from_static("reveille-archived-callbacks");
 
 /// A listener as a call states it; an empty text is as good as none.
 pub(crate) struct Stated {
@@ -60,4 +64,15 @@ fn check_port(app: &App, url: &ListenerUrl) -> Result<(), Refusal> {
         return Err(invalid(format!("url: port {port} is none of {ports}, which strict = true asks for")));
     }
     Ok(())
+}
+
+/// How many callbacks are archived that the listener would have been told.
+pub(crate) async fn archived(
+    app: &App,
+    account: &AccountName,
+    service: &str,
+    listener: ListenerName,
+) -> Result<u64, StoreError> {
+    let Some(service) = Service::ALL.into_iter().find(|known| known.name() == service) else { return Ok(0) };
+    app.engine.store().archived(&Outlet { account: account.clone(), service, listener }).await
 }

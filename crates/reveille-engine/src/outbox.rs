@@ -3,25 +3,29 @@
 //! What is due but not in memory stands in the store; a queue knows from when on that may be so.
 
 use crate::listeners::Listeners;
-use reveille_domain::Timestamp;
-use reveille_store::{Callback, CallbackKey, Outlet};
+use reveille_domain::{ListenerName, Timestamp};
+use reveille_store::{Callback, CallbackKey, FURTHER_LISTENERS_MAX, Outlet};
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 
-/// How many callbacks of one account are in memory at most: more than one whole request's.
-const WINDOW_OF_ACCOUNT: usize = 16_384;
+/// How many callbacks of a service's own listener are in memory at most: more than one whole request's.
+const WINDOW_OF_OWN: usize = 16_384;
 
-/// How many each account may have there even when all together are full.
+/// How many of a further listener are: all that a service may have take no more than its own does.
+const WINDOW_OF_FURTHER: usize = WINDOW_OF_OWN / FURTHER_LISTENERS_MAX;
+
+/// How many each listener may have there even when all together are full.
 const WINDOW_ASSURED: usize = 64;
 
 /// How many callbacks are in memory at most before windows shrink to what is assured: about 16 MiB.
 const WINDOW_IN_ALL: usize = 49_152;
 
-/// How many callbacks of one account are here at most where other processes work on the store too, and of a
-/// listener that is on trial.
+/// How many callbacks of one listener are here at most where other processes work on the store too, and of one that is
+/// on trial.
 const SHARED: usize = 2_048;
 const SHARED_ON_TRIAL: usize = 32;
 
@@ -60,12 +64,13 @@ struct Queues {
 struct Queue {
     /// Each with until when it may be attempted.
     waiting: VecDeque<(Callback, Option<Timestamp>)>,
-    /// Waiting, in an attempt, or attempted and not yet marked: not to be read from the store again.
-    held: HashSet<CallbackKey>,
+    /// Waiting, in an attempt, or attempted and not yet marked: not to be read from the store again. Each with its
+    /// series.
+    held: HashMap<CallbackKey, u32>,
     /// From when on the store may hold due callbacks that are not in memory.
     due_in_store: Option<Timestamp>,
     reading: bool,
-    /// Read while they were held: they may be due again, as a new series, once they are marked.
+    /// Read while an older series of theirs was held: they are due again, once that is marked.
     read_while_held: HashSet<CallbackKey>,
     /// Marked since the reading began: what is read of them is out of date.
     marked_meanwhile: HashSet<CallbackKey>,
@@ -136,13 +141,13 @@ impl Outbox {
             return;
         }
         let window = queues.window();
-        let outlet = callback.outlet();
+        let most = most_of(callback.listener);
         let at = callback.request.accepted_at;
-        let queue = queues.of.entry(outlet).or_default();
-        let window = window.min(self.may_hold(queue));
+        let queue = queues.of.entry(callback.outlet()).or_default();
+        let window = window.min(most).min(self.may_hold(queue));
         if queue.held.len() >= window || queue.due_in_store.is_some_and(|due| due <= at) {
             queue.expect(at);
-        } else if queue.held.insert(callback.key()) {
+        } else if queue.held.insert(callback.key(), callback.series).is_none() {
             queue.waiting.push_back((callback, until));
             queues.in_memory += 1;
         }
@@ -169,13 +174,14 @@ impl Outbox {
         self.offered.notify_waiters();
     }
 
-    /// The accounts whose due callbacks are to be read now, each with how many at most.
+    /// The outlets whose due callbacks are to be read now, each with how many at most.
     pub(crate) fn refills(&self, now: Timestamp) -> Vec<(Outlet, usize)> {
         let mut queues = self.lock();
         let Queues { of, in_memory, reserved, .. } = &mut *queues;
         let mut refills = Vec::new();
         for (outlet, queue) in of {
-            let window = window(*in_memory + *reserved).min(self.may_hold(queue));
+            let window =
+                window(*in_memory + *reserved).min(most_of(outlet.listener)).min(self.may_hold(queue));
             let due = queue.due_in_store.is_some_and(|due| due <= now);
             if due && !queue.reading && queue.held.len() <= window / 2 {
                 queue.reading = true;
@@ -208,11 +214,16 @@ impl Outbox {
             if marked.contains(&key) {
                 continue;
             }
-            if queue.held.insert(key) {
-                queue.waiting.push_back((callback, until));
-                new += 1;
-            } else {
-                queue.read_while_held.insert(key);
+            match queue.held.entry(key) {
+                Entry::Vacant(free) => {
+                    free.insert(callback.series);
+                    queue.waiting.push_back((callback, until));
+                    new += 1;
+                }
+                Entry::Occupied(held) if *held.get() < callback.series => {
+                    queue.read_while_held.insert(key);
+                }
+                Entry::Occupied(_) => {}
             }
         }
         if let Some(at) = more_at {
@@ -227,7 +238,7 @@ impl Outbox {
         queues.of.values().filter(|queue| !queue.reading).filter_map(|queue| queue.due_in_store).min()
     }
 
-    /// The accounts whose listeners are to have one connection more, each counted as having it.
+    /// The outlets whose listeners are to have one connection more, each counted as having it.
     pub(crate) fn wanted(&self) -> Vec<(Outlet, Standing)> {
         let mut queues = self.lock();
         let mut wanted = Vec::new();
@@ -249,7 +260,7 @@ impl Outbox {
         }
     }
 
-    /// The next callback for one of the account's connections, which it got in that standing.
+    /// The next callback for one of the outlet's connections, which it got in that standing.
     pub(crate) fn take(&self, outlet: &Outlet, standing: Standing, now: Timestamp) -> Taken {
         let mut queues = self.lock();
         let Queues { of, in_memory, .. } = &mut *queues;
@@ -281,7 +292,7 @@ impl Outbox {
         self.changed.notify_one();
     }
 
-    /// Whether the account's queue has anything for a connection.
+    /// Whether the outlet's queue has anything for a connection.
     pub(crate) fn has_work(&self, outlet: &Outlet) -> bool {
         self.lock().of.get(outlet).is_some_and(|queue| !queue.waiting.is_empty())
     }
@@ -324,7 +335,7 @@ impl Outbox {
                 marked.insert(key);
             }
             let Some(queue) = queues.of.get_mut(outlet) else { continue };
-            let held = queue.held.remove(&key);
+            let held = queue.held.remove(&key).is_some();
             if queue.read_while_held.remove(&key) {
                 queue.expect(Timestamp(0));
             }
@@ -390,7 +401,11 @@ impl Queues {
 }
 
 fn window(in_all: usize) -> usize {
-    if in_all < WINDOW_IN_ALL { WINDOW_OF_ACCOUNT } else { WINDOW_ASSURED }
+    if in_all < WINDOW_IN_ALL { WINDOW_OF_OWN } else { WINDOW_ASSURED }
+}
+
+fn most_of(listener: ListenerName) -> usize {
+    if listener.is_own() { WINDOW_OF_OWN } else { WINDOW_OF_FURTHER }
 }
 
 impl Queue {

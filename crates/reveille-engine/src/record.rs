@@ -6,8 +6,8 @@ use crate::{Busy, Chain, Shared};
 use reveille_carriers::name_in;
 use reveille_domain::{Left, ListenerName, Timestamp, Told};
 use reveille_store::{
-    Callback, Change, Handed, Lane, Outlet, Recorded, Recording, SettlingCall, UnsettledCall, Warning,
-    Written,
+    Callback, Change, Handed, Lane, Outlet, Recorded, Recording, RequestHead, SettlingCall, UnsettledCall,
+    Warning, Written,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -110,8 +110,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut to_record: mpsc::UnboundedRecei
         if !batch.recordings.is_empty() {
             let (recorded, since) = record(&shared, &batch.recordings).await;
             release(&shared, &batch.items);
-            tell(&shared, batch.recordings, &recorded.each, since);
-            expect(&shared, &recorded.further);
+            tell(&shared, batch.recordings, &recorded, since);
         }
         shared.outbox.end_recording();
         drop(batch.busy);
@@ -203,10 +202,8 @@ async fn write_warnings(shared: &Shared, warnings: Vec<Warning>) {
     };
     for (warning, _) in warnings.into_iter().zip(each).filter(|(_, written)| *written) {
         let Warning { request, number, told, .. } = warning;
-        let listener = ListenerName::OWN;
-        shared.outbox.offer(Callback { request, number, listener, told, series: 1, attempts: 0 }, since);
+        offer(shared, request, number, told, &further, since);
     }
-    expect(shared, &further);
     shared.outbox.wake();
 }
 
@@ -249,14 +246,30 @@ fn without_document(mut told: Told) -> Told {
     told
 }
 
-/// What further listeners are told is read from the store.
-fn expect(shared: &Shared, further: &[Outlet]) {
-    for outlet in further {
-        shared.outbox.expect(outlet, shared.now());
+/// Has the outbox tell what was written: to the service's own listener, and to further ones.
+fn offer(
+    shared: &Shared,
+    request: Arc<RequestHead>,
+    number: u32,
+    told: Told,
+    further: &[Outlet],
+    since: Timestamp,
+) {
+    let own = Callback { request, number, listener: ListenerName::OWN, told, series: 1, attempts: 0 };
+    for outlet in of_service(further, &own.request) {
+        shared.outbox.offer(Callback { listener: outlet.listener, ..own.clone() }, since);
     }
+    shared.outbox.offer(own, since);
 }
 
-fn tell(shared: &Shared, recordings: Vec<Recording>, recorded: &[Recorded], since: Timestamp) {
+/// Those of the outlets that a request's callbacks leave by.
+fn of_service<'a>(further: &'a [Outlet], request: &'a RequestHead) -> impl Iterator<Item = &'a Outlet> {
+    let service = request.action.service();
+    further.iter().filter(move |outlet| (&outlet.account, outlet.service) == (&request.account, service))
+}
+
+fn tell(shared: &Shared, recordings: Vec<Recording>, written: &Written<Recorded>, since: Timestamp) {
+    let Written { each: recorded, further } = written;
     shared.progress.touch(recordings.iter().map(|recording| recording.request.id));
     shared.metrics.ended(&recordings, recorded);
     let outcomes = recordings.len();
@@ -264,15 +277,14 @@ fn tell(shared: &Shared, recordings: Vec<Recording>, recorded: &[Recorded], sinc
         match recorded {
             Recorded::Now => {
                 let (request, number) = (recording.request, recording.number);
-                let (listener, told) = (ListenerName::OWN, without_document(recording.told));
-                shared
-                    .outbox
-                    .offer(Callback { request, number, listener, told, series: 1, attempts: 0 }, since);
+                offer(shared, request, number, without_document(recording.told), further, since);
             }
-            // Its callback stands in the store; nobody but the store may know of it.
+            // Its callbacks stand in the store; nobody but the store may know of them.
             Recorded::Before => {
-                let outlet = Outlet::of(&recording.request);
-                shared.outbox.expect(&outlet, recording.at);
+                shared.outbox.expect(&Outlet::of(&recording.request), recording.at);
+                for outlet in of_service(further, &recording.request) {
+                    shared.outbox.expect(outlet, recording.at);
+                }
             }
             Recorded::Refused => {
                 let Recording { request, number, .. } = recording;

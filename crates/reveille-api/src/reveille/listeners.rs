@@ -7,11 +7,12 @@ use super::{instant, invalid};
 use crate::App;
 use crate::auth::Caller;
 use crate::door::JsonBody;
-use crate::listening::{Stated, checked};
+use crate::listening::{ARCHIVED, Stated, archived, checked};
 use crate::refused::Refused;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
+use hyper::header::{HeaderName, HeaderValue};
 use reveille_domain::{AccountName, ListenerName, Refusal};
 use reveille_store::{FURTHER_LISTENERS_MAX, Listener as Kept};
 use schemars::JsonSchema;
@@ -87,16 +88,18 @@ pub(crate) async fn register(
     Path((service, name)): Path<(String, String)>,
     query: Result<Query<ListenerQuery>, QueryRejection>,
     JsonBody(body): JsonBody<FurtherListenerBody>,
-) -> Result<Json<ListenerList>, Refused> {
+) -> Result<([(HeaderName, HeaderValue); 1], Json<ListenerList>), Refused> {
     let account = caller.account_named(&queried(query)?.account)?;
     let name = named(&name)?;
     let FurtherListenerBody { url, username, password } = body;
-    let listener = checked(&app, Stated { service, name, url: Some(url), username, password }).await?;
+    let listener =
+        checked(&app, Stated { service: service.clone(), name, url: Some(url), username, password }).await?;
     must_have_room(&app, &account, &listener).await?;
     app.engine.store().register(&account, listener).await?;
     app.engine.listener_changed();
-    info!(account.name = %account, listener = %name, "Registered a further listener");
-    listed(&app, &account).await
+    let archived = archived(&app, &account, &service, name).await?;
+    info!(account.name = %account, service, listener = %name, archived, "Registered a further listener");
+    Ok(([(ARCHIVED, HeaderValue::from(archived))], listed(&app, &account).await?))
 }
 
 pub(crate) async fn deregister(
@@ -111,7 +114,7 @@ pub(crate) async fn deregister(
         return Err(Refusal::NotFound { what: "listener" }.into());
     }
     app.engine.listener_changed();
-    info!(account.name = %account, listener = %name, "Deregistered a further listener");
+    info!(account.name = %account, service, listener = %name, "Deregistered a further listener");
     listed(&app, &account).await
 }
 

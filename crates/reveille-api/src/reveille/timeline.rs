@@ -155,7 +155,8 @@ fn add_callback(events: &mut Events, view: &CallbackView, attempts: &[AttemptVie
         Some(ArchiveReason::NoListener) => ("archived", "there was no listener"),
         Some(ArchiveReason::Overtaken) => ("archived", "the outcome came first"),
     };
-    events.add(ended_at, what, format!("{whom}{why}").trim_end_matches(": "));
+    let detail = if why.is_empty() { callback.listener.to_string() } else { format!("{whom}{why}") };
+    events.add(ended_at, what, detail);
 }
 
 #[derive(Deserialize)]

@@ -3,19 +3,16 @@
 use crate::App;
 use crate::auth::Caller;
 use crate::door::JsonBody;
-use crate::listening::{Stated, checked};
+use crate::listening::{ARCHIVED, Stated, archived, checked};
 use crate::refused::{Dialect, Refused, unavailable};
 use axum::Json;
 use axum::extract::{Path, State};
 use hyper::header::{HeaderName, HeaderValue};
-use reveille_domain::{AccountName, ListenerName, Refusal, Service};
-use reveille_store::{Listener, Outlet, StoreError};
+use reveille_domain::{AccountName, ListenerName, Refusal};
+use reveille_store::{Listener, StoreError};
 use reveille_wire::answers::{ListedListener, ListenerAnswer, ListenerBody};
 use std::sync::Arc;
 use tracing::info;
-
-/// Says how many callbacks are archived: registering sends none of them again by itself, a replay does.
-const ARCHIVED: HeaderName = HeaderName::from_static("reveille-archived-callbacks");
 
 fn refuse(refusal: Refusal) -> Refused {
     Dialect::Service.refuse(refusal)
@@ -36,16 +33,9 @@ pub(crate) async fn register(
     let service = listener.service.to_string();
     app.engine.store().register(&account, listener).await.map_err(failed)?;
     app.engine.listener_changed();
-    let archived = archived(&app, &account, &service).await?;
+    let archived = archived(&app, &account, &service, ListenerName::OWN).await.map_err(failed)?;
     info!(account.name = %account, service, archived, "Registered a listener for {service}; {archived} callbacks are archived");
     Ok(([(ARCHIVED, HeaderValue::from(archived))], Json(answer(&account, service))))
-}
-
-/// How many callbacks are archived that the service's listener would have been told.
-async fn archived(app: &App, account: &AccountName, service: &str) -> Result<u64, Refused> {
-    let Some(service) = Service::ALL.into_iter().find(|known| known.name() == service) else { return Ok(0) };
-    let outlet = Outlet { account: account.clone(), service, listener: ListenerName::OWN };
-    app.engine.store().archived(&outlet).await.map_err(failed)
 }
 
 async fn check(app: &App, body: ListenerBody) -> Result<Listener, Refused> {

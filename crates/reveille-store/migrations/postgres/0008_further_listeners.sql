@@ -15,7 +15,9 @@ ALTER TABLE callback DROP CONSTRAINT callback_once_per_outcome;
 ALTER TABLE callback ADD CONSTRAINT callback_once_per_outcome PRIMARY KEY (sequence, number, warned_at, listener);
 DROP INDEX callback_due;
 CREATE INDEX callback_due ON callback (account, service, listener, next_attempt_at) WHERE next_attempt_at IS NOT NULL;
-CREATE INDEX callback_further ON callback (account, listener, sequence, number) WHERE listener <> '';
+-- A request says how many of its own listener's wait or are archived; those of a further one are found here.
+CREATE INDEX callback_further ON callback (account, listener, sequence, number, warned_at)
+    WHERE listener <> '' AND answered IS NULL;
 
 ALTER TABLE attempt ADD COLUMN listener TEXT COLLATE "C" NOT NULL DEFAULT '';
 ALTER TABLE attempt DROP CONSTRAINT attempt_once;

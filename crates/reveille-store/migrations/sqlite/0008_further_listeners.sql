@@ -41,7 +41,9 @@ INSERT INTO callback_of_8 (sequence, number, warned_at, account, service, eid, i
 DROP TABLE callback;
 ALTER TABLE callback_of_8 RENAME TO callback;
 CREATE INDEX callback_due ON callback (account, service, listener, next_attempt_at) WHERE next_attempt_at IS NOT NULL;
-CREATE INDEX callback_further ON callback (account, listener, sequence, number) WHERE listener <> '';
+-- A request says how many of its own listener's wait or are archived; those of a further one are found here.
+CREATE INDEX callback_further ON callback (account, listener, sequence, number, warned_at)
+    WHERE listener <> '' AND answered IS NULL;
 
 CREATE TABLE attempt_of_8 (
     sequence    INTEGER NOT NULL,

@@ -123,8 +123,8 @@ fn archived(db: &mut Db, outlet: &Outlet) -> Sql<u64> {
     if !outlet.listener.is_own() {
         let row = db.query_one(
             "SELECT count(*) AS archived FROM callback
-             WHERE account = $1 AND listener = $2 AND listener <> '' AND service = $3 AND archived IS NOT NULL
-               AND warned_at = 0",
+             WHERE account = $1 AND listener = $2 AND listener <> '' AND answered IS NULL AND service = $3
+               AND archived IS NOT NULL AND warned_at = 0",
             &[&outlet.account.as_str(), &outlet.listener.as_str(), &service(outlet.service)],
         )?;
         return Ok(u64::try_from(get::<i64>(&row, "archived")?).unwrap_or(0));
@@ -480,6 +480,28 @@ fn ended_in(db: &mut Db, scope: &ReplayScope, at_most: usize) -> Sql<Vec<Callbac
     let from = from.map_or(i64::MIN, |from| from.0);
     let to = to.map_or(i64::MAX, |to| to.0);
     in_order(db);
+    if !listener.is_own() && !delivered {
+        let rows = db.query(
+            "SELECT c.sequence, c.number, c.warned_at, c.listener
+             FROM callback AS c JOIN subrequest AS s USING (sequence, number)
+             WHERE c.account = $1 AND c.listener = $2 AND c.listener <> '' AND c.answered IS NULL
+               AND c.archived IS NOT NULL AND c.warned_at = 0 AND c.sequence BETWEEN $3 AND $4
+               AND (c.sequence, c.number) > ($5, $6) AND s.ended_at >= $7 AND s.ended_at < $8
+             ORDER BY c.sequence, c.number LIMIT $9",
+            &[
+                &account.as_str(),
+                &listener.as_str(),
+                &first.max(after.sequence),
+                &last,
+                &after.sequence,
+                &int(after.number),
+                &from,
+                &to,
+                &limit(at_most),
+            ],
+        )?;
+        return rows.iter().map(read_ended).collect();
+    }
     let rows = db.query(
         "SELECT r.sequence, k.number, k.warned_at, k.listener FROM request AS r CROSS JOIN LATERAL
              (SELECT c.number, c.warned_at, c.listener FROM callback AS c JOIN subrequest AS s USING (sequence, number)
@@ -517,6 +539,10 @@ fn sequences_of(db: &mut Db, request: Option<RequestId>) -> Sql<Option<(i64, i64
 }
 
 fn callbacks(db: &mut Db, filter: &CallbackFilter) -> Sql<Vec<CallbackView>> {
+    let is_open = matches!(filter.state, Some(CallbackState::Waiting | CallbackState::Archived));
+    if is_open && !filter.listener.is_own() {
+        return open_further(db, filter);
+    }
     let (has_some, is_one) = match filter.state {
         None => ("true", "true"),
         Some(CallbackState::Waiting) => {
@@ -548,6 +574,35 @@ fn callbacks(db: &mut Db, filter: &CallbackFilter) -> Sql<Vec<CallbackView>> {
             &filter.after.is_some_and(|after| after.tells == Tells::Warning),
             &limit(filter.limit),
             &filter.listener.as_str(),
+        ],
+    )?;
+    let mut heads = Heads::default();
+    rows.iter().map(|row| read_view(row, &mut heads)).collect()
+}
+
+/// Those of a further listener that wait or are archived. No request says whether it has any: they have an index.
+fn open_further(db: &mut Db, filter: &CallbackFilter) -> Sql<Vec<CallbackView>> {
+    let Some((first, last)) = sequences_of(db, filter.request)? else { return Ok(Vec::new()) };
+    let after = sequence_behind(db, filter)?;
+    in_order(db);
+    let rows = db.query(
+        &format!(
+            "SELECT {HEAD}, {CALLBACK} FROM {JOINED}
+             WHERE c.account = $1 AND c.listener = $8 AND c.listener <> '' AND c.answered IS NULL
+               AND (c.archived IS NOT NULL) = $9 AND c.sequence BETWEEN $2 AND $3 AND (c.sequence, c.number) >= ($4, $5)
+               AND (c.sequence, c.number, c.warned_at > 0) > ($4, $5, $6)
+             ORDER BY c.sequence, c.number, c.warned_at LIMIT $7"
+        ),
+        &[
+            &filter.account.as_str(),
+            &first.max(after),
+            &last,
+            &after,
+            &filter.after.map_or(0, |after| int(after.number)),
+            &filter.after.is_some_and(|after| after.tells == Tells::Warning),
+            &limit(filter.limit),
+            &filter.listener.as_str(),
+            &(filter.state == Some(CallbackState::Archived)),
         ],
     )?;
     let mut heads = Heads::default();

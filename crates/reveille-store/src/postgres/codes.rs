@@ -92,11 +92,11 @@ pub(super) fn optional_id<T: FromStr>(row: &Row, column: Column) -> Sql<Option<T
     optional(row, column, |text| text.parse().ok())
 }
 
-/// The fault in the columns `fault` and `fault_detail`.
 pub(super) fn read_listener(row: &Row, column: Column) -> Sql<ListenerName> {
     if get::<&str>(row, column)?.is_empty() { Ok(ListenerName::OWN) } else { read_id(row, column) }
 }
 
+/// The fault in the columns `fault` and `fault_detail`.
 pub(super) fn read_fault(row: &Row) -> Sql<Option<Fault>> {
     let detail = get::<Option<&str>>(row, "fault_detail")?;
     optional(row, "fault", |text| Fault::named(text, detail))

@@ -17,6 +17,9 @@ use tokio_postgres::{Client, Row, Statement};
 /// answer by then is given up, and with it the connection.
 const STATEMENT_WITHIN: Duration = Duration::from_secs(30);
 
+/// How long a migration may take: of a big store it rebuilds indexes.
+const MIGRATED_WITHIN: Duration = Duration::from_hours(6);
+
 /// How long opening a connection may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
@@ -170,6 +173,11 @@ impl Db {
         self.run(|client| async move { client.batch_execute(sql).await })
     }
 
+    /// The same where it may take long, for nobody waits behind it.
+    pub(super) fn batch_at_leisure(&mut self, sql: &str) -> Sql<()> {
+        self.run_within(MIGRATED_WITHIN, |client| async move { client.batch_execute(sql).await })
+    }
+
     /// Sends this ahead of what comes next, whose answer is not waited for twice. It must be a statement that
     /// succeeds on a sound connection: where it fails, the connection is given up.
     pub(super) fn ahead(&mut self, sql: &str) {
@@ -196,13 +204,20 @@ impl Db {
     where
         F: Future<Output = Result<T, tokio_postgres::Error>> + 'a,
     {
+        self.run_within(STATEMENT_WITHIN, work)
+    }
+
+    fn run_within<'a, T, F>(&'a mut self, limit: Duration, work: impl FnOnce(&'a Client) -> F) -> Sql<T>
+    where
+        F: Future<Output = Result<T, tokio_postgres::Error>> + 'a,
+    {
         let runtime = self.runtime.as_ref().expect("it is there until the connection is dropped");
         let (client, ahead) = (&self.client, take(&mut self.ahead));
         let sent = async {
             let first = async { if ahead.is_empty() { Ok(()) } else { client.batch_execute(&ahead).await } };
             Ok(tokio::join!(biased; first, work(client)))
         };
-        let (first, done) = match within(runtime, STATEMENT_WITHIN, sent) {
+        let (first, done) = match within(runtime, limit, sent) {
             Ok((first, done)) => (first, done.map_err(SqlError::from)),
             Err(silent) => (Ok(()), Err(silent)),
         };

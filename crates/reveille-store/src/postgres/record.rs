@@ -394,8 +394,8 @@ struct Messages<'a> {
     document: Vec<Option<&'a str>>,
 }
 
-/// The messages that tell the outcomes. Whoever records them attempts those for the services' own listeners first, and
-/// whoever sees them due the others, whose outlets are answered.
+/// The messages that tell the outcomes, to the services' own listeners and to further ones, whose outlets are answered;
+/// whoever records them attempts them first.
 fn insert_callbacks(
     db: &mut Db,
     node: i32,
@@ -443,8 +443,9 @@ fn insert_callbacks(
               SELECT k.*, $12, clock_timestamp() + $13::BIGINT * INTERVAL '1 millisecond' FROM k),
          others AS
              (INSERT INTO callback (sequence, number, account, service, eid, imei, msisdn, left_state, left_status,
-                                    left_role, next_attempt_at, listener)
-              SELECT k.*, f.listener FROM further AS f JOIN k USING (account, service))
+                                    left_role, next_attempt_at, listener, lease_node, lease_until)
+              SELECT k.*, f.listener, $12, clock_timestamp() + $13::BIGINT * INTERVAL '1 millisecond'
+              FROM further AS f JOIN k USING (account, service))
          SELECT f.account, f.service, f.listener FROM further AS f",
         &[
             sequence, number, account, service, eid, imei, msisdn, left_state, left_status,
@@ -576,9 +577,9 @@ pub(super) fn warn(db: &mut Db, node: i32, lasts: Duration, warnings: &[Warning]
         if rows == 1 && !further.is_empty() {
             callbacks += db.execute(
                 "INSERT INTO callback (sequence, number, warned_at, listener, account, service, eid, imei, msisdn,
-                                       next_attempt_at)
+                                       next_attempt_at, lease_node, lease_until)
                  SELECT c.sequence, c.number, c.warned_at, l.listener, c.account, c.service, c.eid, c.imei, c.msisdn,
-                        c.next_attempt_at
+                        c.next_attempt_at, c.lease_node, c.lease_until
                  FROM callback AS c JOIN unnest($3::TEXT[], $4::INTEGER[], $5::TEXT[]) AS l (account, service, listener)
                      ON l.account = c.account AND l.service = c.service
                  WHERE c.sequence = $1 AND c.number = $2 AND c.warned_at > 0 AND c.listener = ''",

@@ -601,7 +601,7 @@ fn forget(db: &mut Db, requests_before: Timestamp, keys_before: Timestamp, at_mo
 /// Removes a part of the request that was told longest ago; the request itself goes with its last part.
 fn forget_request(db: &mut Db, before: Timestamp, at_most: usize) -> Sql<usize> {
     let oldest = "SELECT r.sequence FROM request AS r WHERE r.told_at < $1 AND NOT EXISTS
-             (SELECT 1 FROM callback AS c WHERE c.sequence = r.sequence AND c.next_attempt_at IS NOT NULL)
+             (SELECT 1 FROM callback AS c WHERE c.sequence = r.sequence AND c.ended_at IS NULL)
          ORDER BY r.told_at LIMIT 1";
     let Some(row) = db.query_opt(oldest, &[&before.0])? else { return Ok(0) };
     let sequence: i64 = get(&row, "sequence")?;

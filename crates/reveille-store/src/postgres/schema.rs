@@ -50,8 +50,9 @@ fn step_by_step(db: &mut Db) -> Sql<()> {
     }
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(version) {
         let version = index + 1;
-        db.batch(&format!(
-            "BEGIN; {migration}; INSERT INTO schema_version (version) VALUES ({version}); COMMIT"
+        db.batch_at_leisure(&format!(
+            "BEGIN; SET LOCAL statement_timeout = 0; {migration};
+             INSERT INTO schema_version (version) VALUES ({version}); COMMIT"
         ))?;
     }
     Ok(())

@@ -115,7 +115,8 @@ fn archived(db: &Connection, outlet: &Outlet) -> rusqlite::Result<u64> {
     if !outlet.listener.is_own() {
         let mut select = db.prepare_cached(
             "SELECT count(*) FROM callback
-             WHERE account = ? AND listener = ? AND listener <> '' AND service = ? AND archived IS NOT NULL AND warned_at = 0",
+             WHERE account = ? AND listener = ? AND listener <> '' AND answered IS NULL AND service = ?
+               AND archived IS NOT NULL AND warned_at = 0",
         )?;
         let Outlet { account, service, listener } = outlet;
         let bounds = params![account.as_str(), listener.as_str(), codes::service(*service)];
@@ -136,6 +137,14 @@ fn archived(db: &Connection, outlet: &Outlet) -> rusqlite::Result<u64> {
 const OF_REQUEST: &str =
     "r.sequence >= max(:sequence, coalesce((SELECT sequence FROM request WHERE request_id = :request), 0))
            AND r.sequence <= coalesce((SELECT sequence FROM request WHERE request_id = :request), 9223372036854775807)
+           AND (:request IS NULL OR r.request_id = :request)";
+
+/// Those of a further listener that wait or are archived, in the same bounds. No request says whether it has any, so they
+/// are looked for by an index of their own.
+const OPEN_OF_FURTHER: &str =
+    "c.account = :account AND c.listener = :listener AND c.listener <> '' AND c.answered IS NULL
+           AND c.sequence >= max(:sequence, coalesce((SELECT sequence FROM request WHERE request_id = :request), 0))
+           AND c.sequence <= coalesce((SELECT sequence FROM request WHERE request_id = :request), 9223372036854775807)
            AND (:request IS NULL OR r.request_id = :request)";
 
 /// The columns that `read_callback` reads, of `callback AS c JOIN subrequest AS s JOIN request AS r`.
@@ -355,7 +364,13 @@ fn ended_in(db: &Connection, scope: &ReplayScope, limit: usize) -> rusqlite::Res
     let ReplayScope::Account { account, listener, request, from, to, delivered, after } = scope else {
         return Ok(Vec::new());
     };
-    let mut select = db.prepare_cached(&format!(
+    let of_further = format!(
+        "SELECT c.sequence, c.number, c.warned_at, c.listener FROM {JOINED}
+         WHERE {OPEN_OF_FURTHER} AND c.archived IS NOT NULL AND c.warned_at = 0 AND NOT :delivered
+           AND (c.sequence, c.number) > (:sequence, :number) AND s.ended_at >= :from AND s.ended_at < :to
+         ORDER BY c.sequence, c.number LIMIT :limit"
+    );
+    let of_any = format!(
         "SELECT c.sequence, c.number, c.warned_at, c.listener
          FROM request AS r JOIN callback AS c USING (sequence) JOIN subrequest AS s USING (sequence, number)
          WHERE r.account = :account AND {OF_REQUEST}
@@ -367,10 +382,13 @@ fn ended_in(db: &Connection, scope: &ReplayScope, limit: usize) -> rusqlite::Res
            AND c.listener = :listener
            AND s.ended_at >= :from AND s.ended_at < :to
          ORDER BY r.sequence, c.number LIMIT :limit"
-    ))?;
+    );
+    let is_open_further = !listener.is_own() && !delivered;
+    let mut select = db.prepare_cached(if is_open_further { &of_further } else { &of_any })?;
+    let request = request.map(|request| request.to_string());
     let bounds = named_params! {
-        ":account": account.as_str(), ":request": request.map(|request| request.to_string()), ":delivered": delivered,
-        ":sequence": after.sequence, ":number": after.number, ":from": from.map_or(i64::MIN, |from| from.0),
+        ":account": account.as_str(), ":request": request, ":delivered": delivered, ":sequence": after.sequence,
+        ":number": after.number, ":from": from.map_or(i64::MIN, |from| from.0),
         ":to": to.map_or(i64::MAX, |to| to.0), ":listener": listener.as_str(), ":limit": limit,
     };
     select.query_map(bounds, read_ended)?.collect()
@@ -410,7 +428,14 @@ fn callbacks(db: &Connection, filter: &CallbackFilter) -> rusqlite::Result<Vec<C
         CallbackState::Delivered => "delivered",
         CallbackState::Archived => "archived",
     });
-    let mut select = db.prepare_cached(&format!(
+    let of_further = format!(
+        "SELECT {HEAD}, {CALLBACK} FROM {JOINED}
+         WHERE {OPEN_OF_FURTHER} AND (c.archived IS NOT NULL) = (:state = 'archived')
+           AND (c.sequence, c.number) >= (:sequence, :number)
+           AND (c.sequence, c.number, c.warned_at > 0) > (:sequence, :number, :warning)
+         ORDER BY c.sequence, c.number, c.warned_at LIMIT :limit"
+    );
+    let of_any = format!(
         "SELECT {HEAD}, {CALLBACK} FROM request AS r JOIN callback AS c USING (sequence)
              JOIN subrequest AS s USING (sequence, number)
          WHERE r.account = :account AND {OF_REQUEST}
@@ -423,7 +448,10 @@ fn callbacks(db: &Connection, filter: &CallbackFilter) -> rusqlite::Result<Vec<C
            AND CASE :state WHEN 'waiting' THEN c.ended_at IS NULL WHEN 'delivered' THEN c.answered IS NOT NULL
                            WHEN 'archived' THEN c.archived IS NOT NULL ELSE 1 END
          ORDER BY r.sequence, c.number, c.warned_at LIMIT :limit"
-    ))?;
+    );
+    let is_open = matches!(filter.state, Some(CallbackState::Waiting | CallbackState::Archived));
+    let mut select =
+        db.prepare_cached(if is_open && !filter.listener.is_own() { &of_further } else { &of_any })?;
     let mut sequence =
         db.prepare_cached("SELECT sequence FROM request WHERE request_id = ? AND account = ?")?;
     let sequence: Option<i64> = filter

@@ -680,7 +680,7 @@ fn forget(
 fn forget_request(db: &Connection, before: Timestamp, limit: usize) -> rusqlite::Result<usize> {
     let mut oldest = db.prepare_cached(
         "SELECT sequence FROM request AS r WHERE r.told_at < ? AND NOT EXISTS
-             (SELECT 1 FROM callback AS c WHERE c.sequence = r.sequence AND c.next_attempt_at IS NOT NULL)
+             (SELECT 1 FROM callback AS c WHERE c.sequence = r.sequence AND c.ended_at IS NULL)
              ORDER BY r.told_at LIMIT 1",
     )?;
     let Some(sequence) = oldest.query_row([before.0], |row| row.get::<_, i64>(0)).optional()? else {
