@@ -12,7 +12,7 @@ mod tests;
 
 pub use peers::*;
 
-use crate::{Asked, Carrier, Health, Observation, Operation, Replies, Reply};
+use crate::{Asked, Carrier, Health, Observation, Operation, Replies, Reply, name_in};
 use async_trait::async_trait;
 use reveille_domain::{
     Action, Doubt, Eid, EndState, Iccid, Imsi, Msisdn, Network, OperationId, Profile, ProfileState,
@@ -78,6 +78,12 @@ pub trait Bench: Send + Sync {
 
     /// Ends when what was accepted for later has had as long as the adapter asks for.
     async fn waited(&self, _ask_after: Duration) {}
+
+    /// What the other side has sent by itself until then, of a profile under the name by which it was accepted: the
+    /// text of a [`crate::Notice`].
+    fn heard(&self, _name: &str, _iccid: &Iccid) -> Option<Box<str>> {
+        None
+    }
 
     /// The program behind the adapter, where there is one that can be stopped.
     fn peer(&self) -> Option<&dyn Peer> {
@@ -298,18 +304,21 @@ pub async fn an_unknown_subscription_is_rejected_and_disturbs_none(bench: &dyn B
         subscriptions.insert(10, stranger.clone());
         let mut batch = operations(bench.request_id(), &subscriptions, end_state);
         let replies = call(&*bench.carrier(), &batch).await;
-        let unknown = batch.remove(10);
+        let mut unknown = batch.remove(10);
         let mut reply = replies.get(&unknown.id).cloned();
         for _ in 1..TRIES_MAX {
-            if !matches!(
-                reply,
-                None | Some(Reply::RetryLater { .. } | Reply::Unavailable(_) | Reply::Unknown)
-            ) {
-                break;
+            match &reply {
+                Some(Reply::Pending { handle, ask_after }) => {
+                    unknown.accepted_as = Some(handle.clone());
+                    bench.waited(*ask_after).await;
+                    unknown.heard = bench.heard(name_in(handle), &unknown.iccid);
+                }
+                None | Some(Reply::RetryLater { .. } | Reply::Unavailable(_) | Reply::Unknown) => {}
+                Some(_) => break,
             }
             reply = call(&*bench.carrier(), std::slice::from_ref(&unknown)).await.remove(&unknown.id);
         }
-        let rejected = matches!(reply, Some(Reply::Rejected { .. }));
+        let rejected = matches!(reply, Some(Reply::Rejected { .. } | Reply::Relayed { .. }));
         assert!(rejected, "{} is nobody whom the network knows; said: {reply:?}", unknown.id);
         settle(bench, &batch).await;
     }
@@ -426,6 +435,10 @@ async fn settle_by(bench: &dyn Bench, carrier: &dyn Carrier, batch: &[Operation]
         }
         if let Some(ask_after) = wait {
             bench.waited(ask_after).await;
+        }
+        for operation in &mut open {
+            let name = operation.accepted_as.as_deref().map(name_in);
+            operation.heard = name.and_then(|name| bench.heard(name, &operation.iccid));
         }
     }
     assert!(

@@ -1,18 +1,19 @@
 //! ThingSpace's adapter by the suite of all adapters, with a whole server in the place of ThingSpace.
 //!
-//! Left out are the parts that ask for what is so already (which is told by callback, and the suite does not hear any),
-//! that drop a call (what others have added to a request goes on), those on a card (a server like ours
-//! refuses what is not legal), and those that stop a peer: for all of them there is `tests/outside/gateway.py`.
+//! Its callbacks come to a listener, which the adapter is told of when it asks. Left out are the parts that drop a call
+//! (what others have added to a request goes on), those on a card (a server like ours refuses what is not legal), and
+//! those that stop a peer: for all of them there is `tests/outside/gateway.py`. It cannot observe.
 
-use crate::app::App;
+use crate::app::{ACCOUNT, App};
 use async_trait::async_trait;
 use reveille_carriers::conformance::{self, Bench, Subscription};
 use reveille_carriers::thingspace::{Session, ThingSpace, ThingSpaceConfig};
 use reveille_carriers::{Carrier, LoginEnded, Logins, MayLogIn};
-use reveille_domain::{Clock, EndState, ProfileState, RequestId};
+use reveille_domain::{Clock, EndState, Iccid, ProfileState, RequestId};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A server, and the adapter before it.
@@ -20,6 +21,14 @@ struct Upstream {
     app: App,
     carrier: Arc<ThingSpace>,
     numbers: AtomicUsize,
+    heard: Mutex<Heard>,
+}
+
+/// What callbacks said, by the name of what they are of, and how many came.
+#[derive(Default)]
+struct Heard {
+    texts: HashMap<(Box<str>, Iccid), Box<str>>,
+    callbacks: usize,
 }
 
 /// Nobody counts.
@@ -37,6 +46,12 @@ impl Logins for Uncounted {
 impl Upstream {
     async fn start() -> Self {
         let app = App::with_fleet("").await;
+        let url = app.listener.url();
+        app.declare(&format!(
+            "[[account]]\nname = {ACCOUNT:?}\n[[account.listener]]\nservice = \"DeviceProfileService\"\n\
+             url = {url:?}\nusername = \"suite\"\npassword = \"suite\"\n"
+        ))
+        .await;
         let clock: Arc<dyn Clock> = Arc::new(app.clock.clone());
         let config = ThingSpaceConfig {
             url: app.url(),
@@ -45,7 +60,7 @@ impl Upstream {
             username: "demo".into(),
             password: "demo-password".into(),
             accounts: HashMap::new(),
-            callback_url: "http://127.0.0.1:9/callbacks".into(), // the app's own listener is registered already
+            callback_url: url,
             callback_username: "suite".into(),
             callback_password: "suite".into(),
             callback_from: Vec::new(),
@@ -57,7 +72,7 @@ impl Upstream {
         let session = Arc::new(Session::new(&config, Arc::clone(&clock)).unwrap());
         let carrier = Arc::new(ThingSpace::new(&config, session, clock));
         carrier.count_logins_in(Arc::new(Uncounted));
-        Self { app, carrier, numbers: AtomicUsize::new(1) }
+        Self { app, carrier, numbers: AtomicUsize::new(1), heard: Mutex::default() }
     }
 }
 
@@ -73,17 +88,10 @@ impl Bench for Upstream {
 
     async fn fresh(&self, count: usize) -> Vec<Subscription> {
         let first = self.numbers.fetch_add(count, Ordering::Relaxed);
-        let iccids: Vec<String> = (first..first + count).map(crate::fleet::iccid).collect();
-        let fleet: String = iccids.iter().map(|iccid| format!("{iccid} global active\n")).collect();
-        self.app.import(&fleet).await;
-        let subscription = |(number, iccid): (usize, &String)| Subscription {
-            iccid: iccid.parse().unwrap(),
-            eid: crate::fleet::eid(number).parse().unwrap(),
-            imsi: None,
-            msisdn: None,
-            card: Vec::new(),
-        };
-        (first..).zip(&iccids).map(subscription).collect()
+        let numbers = first..first + count;
+        let row = |number| format!("{} global active\n", crate::fleet::iccid(number));
+        self.app.import(&numbers.clone().map(row).collect::<String>()).await;
+        numbers.map(subscription).collect()
     }
 
     async fn fresh_card(&self, _count: usize) -> Vec<Subscription> {
@@ -100,8 +108,34 @@ impl Bench for Upstream {
         }
     }
 
+    async fn stranger(&self) -> Option<Subscription> {
+        Some(subscription(self.numbers.fetch_add(1, Ordering::Relaxed)))
+    }
+
     async fn waited(&self, _ask_after: Duration) {
         self.app.settle().await;
+        let received = self.app.listener.received();
+        let mut heard = self.heard.lock().unwrap();
+        for one in &received[heard.callbacks..] {
+            for notice in self.carrier.hear(Ipv4Addr::LOCALHOST.into(), one.body.as_bytes()).unwrap() {
+                heard.texts.insert((notice.name, notice.iccid), notice.text);
+            }
+        }
+        heard.callbacks = received.len();
+    }
+
+    fn heard(&self, name: &str, iccid: &Iccid) -> Option<Box<str>> {
+        self.heard.lock().unwrap().texts.get(&(name.into(), iccid.clone())).cloned()
+    }
+}
+
+fn subscription(number: usize) -> Subscription {
+    Subscription {
+        iccid: crate::fleet::iccid(number).parse().unwrap(),
+        eid: crate::fleet::eid(number).parse().unwrap(),
+        imsi: None,
+        msisdn: None,
+        card: Vec::new(),
     }
 }
 
@@ -109,7 +143,11 @@ impl Bench for Upstream {
 async fn a_server_in_the_place_of_thingspace_conforms() {
     let upstream = Upstream::start().await;
     conformance::an_empty_batch_has_no_replies(&upstream).await;
+    conformance::repeating_an_operation_is_safe(&upstream).await;
     conformance::a_suspended_profile_is_resumed(&upstream).await;
     conformance::a_whole_request_is_settled_in_batches(&upstream).await;
+    conformance::batches_run_side_by_side(&upstream).await;
+    conformance::ends_that_are_not_known_are_rejected(&upstream).await;
+    conformance::an_unknown_subscription_is_rejected_and_disturbs_none(&upstream).await;
     upstream.app.settle().await;
 }
