@@ -598,10 +598,11 @@ fn forget(db: &mut Db, requests_before: Timestamp, keys_before: Timestamp, at_mo
     Ok(gone)
 }
 
-/// Removes a part of the request that was told longest ago; the request itself goes with its last part.
+/// Removes a part of the request that was told longest ago, to all of its listeners; the request itself goes with its last
+/// part. Its callbacks are looked at by themselves (`OFFSET 0`), not joined with those of all.
 fn forget_request(db: &mut Db, before: Timestamp, at_most: usize) -> Sql<usize> {
     let oldest = "SELECT r.sequence FROM request AS r WHERE r.told_at < $1 AND NOT EXISTS
-             (SELECT 1 FROM callback AS c WHERE c.sequence = r.sequence AND c.ended_at IS NULL)
+             (SELECT 1 FROM callback AS c WHERE c.sequence = r.sequence AND c.ended_at IS NULL OFFSET 0)
          ORDER BY r.told_at LIMIT 1";
     let Some(row) = db.query_opt(oldest, &[&before.0])? else { return Ok(0) };
     let sequence: i64 = get(&row, "sequence")?;
